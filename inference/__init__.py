@@ -1,0 +1,1 @@
+"""GGUF engines in worker processes, and who is resident in VRAM, and when."""

@@ -1,0 +1,193 @@
+"""Decisions of continuous batching: which slot, how much prefix, which tokens next.
+
+Pure: token arrays and counts in, plans out. The engine (engines/llama.py) carries them out.
+A slot is one sequence of the batch; its cached tokens are those whose KV entries exist now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+TokenArray = npt.NDArray[np.int32]
+
+MIN_COPY_TOKENS = 32
+"""A shorter common prefix is computed again: copying a stream costs milliseconds, and a slot's memory."""
+
+MAX_LOST_SHARE = 0.25
+"""A slot whose own continuation this may be is reused in place if no more than this share of it is lost."""
+
+MIN_PREFILL_CHUNK = 16
+"""Prompt tokens per step while others decode: fewer would not pay for the step."""
+
+STEP_TARGET_S = 0.1
+"""How long a step may take while others decode. A reader notices pauses from about a tenth of a second."""
+
+
+MIN_WAIT_TOKENS = 64
+"""A prompt waits for another's prefill if that will save at least this many tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """What placement needs to know of a slot, or of a kept snapshot (then `index` is negative and it
+    is busy: it can be copied from, not run in). `used_at` grows with each use.
+
+    A sequence can be cut back to any length of at least `trim_floor`, and to one of `checkpoints`.
+    Full attention has floor 0; a sliding window reaches back only so far; recurrent layers cannot
+    go back at all, so their floor is the whole. `coming`: the prompt being prefilled here, whose
+    tokens will be cached soon.
+    """
+
+    index: int
+    cached: TokenArray
+    busy: bool
+    used_at: int
+    trim_floor: int = 0
+    checkpoints: tuple[int, ...] = ()
+    coming: TokenArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Run in slot `index`, after copying `copy_from` (a slot, or a snapshot) there if set, keeping
+    `reuse` tokens."""
+
+    index: int
+    reuse: int
+    copy_from: int | None = None
+
+
+def common_prefix(a: TokenArray, b: TokenArray) -> int:
+    """Length of the longest common prefix."""
+    n = min(len(a), len(b))
+    if n == 0:
+        return 0
+    differs = a[:n] != b[:n]
+    first = int(differs.argmax())
+    return first if differs[first] else n
+
+
+def reusable(prompt: TokenArray, slot: SlotView) -> int:
+    """How many cached tokens the prompt can start from.
+
+    At least one prompt token is always computed: its logits are needed.
+    """
+    prefix = min(common_prefix(prompt, slot.cached), len(prompt) - 1)
+    if prefix == len(slot.cached) or prefix >= slot.trim_floor:
+        return prefix
+    return max((n for n in slot.checkpoints if n <= prefix), default=0)
+
+
+def better_soon(prompt: TokenArray, placement: Placement, slots: Sequence[SlotView]) -> bool:
+    """Whether a prefill now under way will hold so much more of this prompt that waiting for it pays.
+
+    Sub-agents started together share a long system prompt: the first computes it, the others copy.
+    """
+    soon = max(
+        (common_prefix(prompt, s.coming) for s in slots if s.coming is not None and s.trim_floor == 0),
+        default=0,
+    )
+    return min(soon, len(prompt) - 1) - placement.reuse >= MIN_WAIT_TOKENS
+
+
+def place(prompt: TokenArray, slots: Sequence[SlotView]) -> Placement | None:
+    """Choose the slot for a prompt, or None if all are busy.
+
+    In order: continue a session where it is; else take the emptiest or least recently used idle
+    slot, with the longest useful prefix copied from wherever it lies, so that a shared system
+    prompt is computed once and no session is destroyed for another's sake.
+    """
+    idle = [slot for slot in slots if not slot.busy]
+    if not idle:
+        return None
+    reuse = {slot.index: reusable(prompt, slot) for slot in slots}
+    home = max(idle, key=lambda slot: (reuse[slot.index], slot.used_at))
+    source = max(slots, key=lambda slot: (reuse[slot.index], slot.index == home.index))
+    gain = reuse[source.index] - reuse[home.index]
+    if gain < MIN_COPY_TOKENS and _is_continuation(reuse[home.index], len(home.cached)):
+        return Placement(home.index, reuse[home.index])
+    others = [slot for slot in idle if slot.index != source.index or reuse[slot.index] == 0]
+    if not others:
+        return Placement(source.index, reuse[source.index])
+    target = min(others, key=lambda slot: (len(slot.cached) > 0, slot.used_at))
+    if reuse[source.index] >= max(MIN_COPY_TOKENS, reuse[target.index] + 1):
+        return Placement(target.index, reuse[source.index], copy_from=source.index)
+    return Placement(target.index, reuse[target.index])
+
+
+def _is_continuation(reuse: int, cached: int) -> bool:
+    return reuse > 0 and cached - reuse <= max(MIN_COPY_TOKENS, MAX_LOST_SHARE * cached)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A slot with prompt tokens still to compute. `order` grows with arrival."""
+
+    index: int
+    remaining: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    index: int
+    n_tokens: int
+
+
+def prefill_budget(n_decoding: int, n_batch: int, tokens_per_s: float) -> int:
+    """Prompt tokens that the next step may carry beside `n_decoding` running streams.
+
+    With nobody decoding: a whole batch. Else as many as keep the step near STEP_TARGET_S at the
+    measured prefill rate, so that a long prompt slows running streams but never stalls them.
+    """
+    if n_decoding == 0:
+        return n_batch
+    room = n_batch - n_decoding
+    return max(0, min(room, max(MIN_PREFILL_CHUNK, int(tokens_per_s * STEP_TARGET_S))))
+
+
+def plan_prefill(pending: Sequence[Pending], budget: int) -> list[Chunk]:
+    """Divide the budget: the oldest prompt gets at least half, short ones share the rest.
+
+    The oldest therefore never starves, and a short prompt behind a long one answers soon.
+    """
+    if not pending or budget <= 0:
+        return []
+    oldest = min(pending, key=lambda p: p.order)
+    shares = {oldest.index: min(oldest.remaining, max(1, (budget + 1) // 2))}
+    left = budget - shares[oldest.index]
+    for p in sorted((p for p in pending if p is not oldest), key=lambda p: (p.remaining, p.order)):
+        take = min(p.remaining, left)
+        if take:
+            shares[p.index] = take
+            left -= take
+    shares[oldest.index] += min(left, oldest.remaining - shares[oldest.index])
+    return [Chunk(index, n) for index, n in shares.items()]
+
+
+MAX_CHECKPOINTS = 3
+"""New checkpoints for one prompt: the end of the shared beginning, and the last two boundaries."""
+
+MIN_CHECKPOINT_TOKENS = 64
+
+NEAR_END_TOKENS = 32
+"""A boundary this close to the prompt's end serves as its end."""
+
+
+def plan_checkpoints(boundaries: Sequence[int], n_reused: int, n_prompt: int) -> list[int]:
+    """Where, in a prompt whose layers cannot go back, to keep a state to return to. Ascending.
+
+    `boundaries` are positions where a message begins. A client comes back with the same messages
+    and a new one, with an answer rewritten (reasoning dropped), or with the same system prompt and
+    another task: so the last boundaries, and the first after the system prompt.
+    """
+    useful = [b for b in boundaries if max(n_reused, MIN_CHECKPOINT_TOKENS - 1) < b < n_prompt]
+    chosen = {*useful[:1], *useful[-(MAX_CHECKPOINTS - 1) :]}
+    last = n_prompt - 1
+    if not chosen or last - max(chosen) > NEAR_END_TOKENS:
+        chosen = {*sorted(chosen)[: MAX_CHECKPOINTS - 1], last}
+    return sorted(b for b in chosen if b > n_reused and b >= MIN_CHECKPOINT_TOKENS)

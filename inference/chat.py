@@ -1,0 +1,182 @@
+"""The internal language: what is asked of a model, and the events in which it answers.
+
+Every dialect decodes to these types and every upstream answers in them. All are frozen and
+tagged, so that they travel between processes as they are (inference/messages.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, dataclass_transform
+
+import msgspec
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class Wire(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Base of everything that crosses a process border: frozen, tagged by class name."""
+
+
+# --- what is asked -----------------------------------------------------------------------------
+
+
+class TextPart(Wire):
+    text: str
+
+
+class ImagePart(Wire):
+    """An image by URL (http, https or data:). Refused by name where the model cannot see."""
+
+    url: str
+
+
+Part = TextPart | ImagePart
+
+
+class ToolCall(Wire):
+    """A finished call. `arguments` is the JSON text of an object."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+
+class Message(Wire):
+    role: Role
+    content: str | tuple[Part, ...] = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
+
+
+class Tool(Wire):
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+
+class Sampling(Wire):
+    """How to draw tokens. None: the request is silent, and the model's own defaults apply.
+
+    temperature 0 is greedy. top_k 0 and top_p 1.0 are off. `seed` None draws a fresh one.
+    `logprobs`: None for none, else the number of alternatives (0..20) reported for each token.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repeat_last_n: int | None = None
+    seed: int | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
+
+
+class ChatRequest(Wire):
+    """A conversation to continue. `max_tokens` None: until the context is full."""
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    template_kwargs: dict[str, Any] = {}
+
+
+class CompletionRequest(Wire):
+    """Raw text (or token ids) to continue, without a chat template."""
+
+    model: str
+    prompt: str | tuple[int, ...]
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    echo: bool = False
+
+
+class EmbeddingRequest(Wire):
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...]
+
+
+GenerateRequest = ChatRequest | CompletionRequest
+
+
+# --- what is answered --------------------------------------------------------------------------
+
+
+class TokenLogprob(Wire):
+    """Natural-log probability of one token under the model's own distribution, before samplers."""
+
+    token: str
+    bytes_: bytes
+    logprob: float
+    top: tuple[tuple[str, bytes, float], ...] = ()
+
+
+class TextDelta(Wire):
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class ReasoningDelta(Wire):
+    text: str
+
+
+class ToolCallDelta(Wire):
+    """`id` and `name` come with the first delta of a call; `arguments` is a fragment of JSON text."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class Usage(Wire):
+    """Token counts. `input_tokens` includes `cached_tokens`; `output_tokens` includes `reasoning_tokens`."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Timings(Wire):
+    """Measured where it happened, in seconds. `prefill_tokens` were computed, not reused."""
+
+    prefill_tokens: int = 0
+    prefill_s: float = 0.0
+    decode_tokens: int = 0
+    decode_s: float = 0.0
+
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class Finish(Wire):
+    """The last event of an answer that ended well. Nothing follows it."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings = Timings()
+    stop_sequence: str = ""
+
+
+ChatEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish
+
+
+class Embeddings(Wire):
+    """One vector per input, in order; each is `dimensions` float32 values, little-endian, L2-normalised."""
+
+    vectors: tuple[bytes, ...]
+    dimensions: int
+    usage: Usage

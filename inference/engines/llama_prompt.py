@@ -1,0 +1,121 @@
+"""From a request to tokens: chat template, beginning-of-sequence, bounds, sampling defaults.
+
+Reads the model's vocabulary and template only, so any thread may use it while another decodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from inference.batching import TokenArray
+from inference.chat import ChatRequest, GenerateRequest, Sampling
+from inference.engines.llama_native import Model
+from inference.errors import ContextLengthExceeded, InvalidRequest
+from inference.model_spec import ModelSpec
+from inference.templates import FALLBACK, ChatTemplate
+
+FALLBACK_SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)
+"""Where request, models.toml and GGUF are silent: llama-server's own defaults."""
+
+_GGUF_SAMPLING = {
+    "temperature": "general.sampling.temp",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repeat_penalty": "general.sampling.penalty_repeat",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`tokens` is not empty and leaves room for at least one more in n_ctx."""
+
+    text: str
+    tokens: TokenArray
+
+
+class PromptReader:
+    """Turns requests into prompts for one model."""
+
+    def __init__(self, model: Model, spec: ModelSpec) -> None:
+        self._model = model
+        self._spec = spec
+        self._template = _chat_template(model, spec)
+        self._defaults = merge_sampling(
+            spec.sampling, merge_sampling(_gguf_sampling(model), FALLBACK_SAMPLING)
+        )
+
+    def read(self, request: GenerateRequest) -> Prompt:
+        """Raises InvalidRequest or ContextLengthExceeded; nothing is ever truncated."""
+        if isinstance(request, ChatRequest):
+            prompt = self._tokenize(self._template.render(request), "messages")
+        elif isinstance(request.prompt, str):
+            prompt = self._tokenize(request.prompt, "prompt")
+        else:
+            prompt = self._from_tokens(request.prompt)
+        self._check_length(len(prompt.tokens))
+        return prompt
+
+    def sampling(self, request: GenerateRequest) -> Sampling:
+        """The request's sampling with every silence filled."""
+        merged = merge_sampling(request.sampling, self._defaults)
+        for token, _ in merged.logit_bias:
+            if not 0 <= token < self._model.n_vocab:
+                raise InvalidRequest(
+                    f"logit_bias: token {token} does not exist, ids go from 0 to {self._model.n_vocab - 1}",
+                    param="logit_bias",
+                )
+        return merged
+
+    def _tokenize(self, text: str, param: str) -> Prompt:
+        """Tokens with the beginning-of-sequence token exactly once: templates often write it themselves."""
+        bos = self._model.bos_text
+        has_bos = bool(bos) and self._model.adds_bos and text.startswith(bos)
+        tokens = self._model.tokenize(text, add_special=not has_bos)
+        if len(tokens) == 0:
+            raise InvalidRequest("the prompt is empty: give at least one token", param=param)
+        return Prompt(text, tokens)
+
+    def _from_tokens(self, tokens: tuple[int, ...]) -> Prompt:
+        n_vocab = self._model.n_vocab
+        if not tokens or not all(0 <= token < n_vocab for token in tokens):
+            raise InvalidRequest(
+                f"token ids must be a non-empty list of integers from 0 to {n_vocab - 1}", param="prompt"
+            )
+        text = b"".join(self._model.piece(token) for token in tokens).decode("utf-8", "replace")
+        return Prompt(text, np.array(tokens, dtype=np.int32))
+
+    def _check_length(self, n_tokens: int) -> None:
+        n_ctx = self._spec.n_ctx
+        if n_tokens >= n_ctx:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {n_ctx} tokens. However, your messages resulted in "
+                f"{n_tokens} tokens. Please reduce the length of the messages, or raise n_ctx of "
+                f"{self._spec.name!r} in models.toml.",
+                param="messages",
+                n_tokens=n_tokens,
+                n_ctx=n_ctx,
+            )
+
+
+def _chat_template(model: Model, spec: ModelSpec) -> ChatTemplate:
+    source = model.meta("tokenizer.chat_template") or FALLBACK
+    if spec.chat_template is not None:
+        source = Path(spec.chat_template).read_text(encoding="utf-8")
+    return ChatTemplate(source, bos_token=model.bos_text, eos_token=model.eos_text)
+
+
+def _gguf_sampling(model: Model) -> Sampling:
+    """Sampling defaults that the model's maker wrote into the file, where there are any."""
+    found = {name: float(text) for name, key in _GGUF_SAMPLING.items() if (text := model.meta(key))}
+    top_k = model.meta("general.sampling.top_k")
+    return msgspec.structs.replace(Sampling(), **found, top_k=int(top_k) if top_k else None)
+
+
+def merge_sampling(first: Sampling, then: Sampling) -> Sampling:
+    """`first` where it says something, else `then`."""
+    silent = [name for name in Sampling.__struct_fields__ if getattr(first, name) in (None, ())]
+    return msgspec.structs.replace(first, **{name: getattr(then, name) for name in silent})

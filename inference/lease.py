@@ -1,0 +1,98 @@
+"""Lease: what a caller does with a loaded model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, Finish, GenerateRequest
+from inference.errors import ErrorInfo, HotseatError, from_info
+from inference.messages import PromptProgress
+from inference.worker_link import Stream, WorkerLink
+
+
+class Lease:
+    """The right to use a loaded model, which is not evicted meanwhile.
+
+    `queue_s` and `load_s` are what the lease waited for: its turn, and the load of its model.
+    """
+
+    def __init__(self, model: str, link: WorkerLink, *, queue_s: float, load_s: float) -> None:
+        self.model = model
+        self.queue_s = queue_s
+        self.load_s = load_s
+        self._link = link
+        self._streams: set[Stream] = set()
+        self._is_over = False
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[ChatEvent | PromptProgress, None]:
+        """Ends after Finish, or raises HotseatError. Closing it before that cancels in the worker."""
+        async with contextlib.aclosing(self.generate_batches(request)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def generate_batches(
+        self, request: GenerateRequest
+    ) -> AsyncGenerator[list[ChatEvent | PromptProgress], None]:
+        """Like `generate`; each list holds all that had come when the reader woke up."""
+        stream = self._open(request)
+        try:
+            while True:
+                await stream.wait()
+                batch, last = _take(stream)
+                if batch:
+                    yield batch
+                if isinstance(last, ErrorInfo):
+                    raise from_info(last)
+                if isinstance(last, Finish):
+                    return
+        finally:
+            self._close(stream)
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        stream = self._open(request)
+        try:
+            while True:
+                await stream.wait()
+                event = stream.events.popleft()
+                if isinstance(event, ErrorInfo):
+                    raise from_info(event)
+                if isinstance(event, Embeddings):
+                    return event
+                if not isinstance(event, PromptProgress):
+                    raise HotseatError("the worker answered an embedding request with text")
+        finally:
+            self._close(stream)
+
+    def _open(self, request: GenerateRequest | EmbeddingRequest) -> Stream:
+        if self._is_over:
+            raise RuntimeError("the lease is over")
+        stream = self._link.open(request)
+        self._streams.add(stream)
+        return stream
+
+    def _close(self, stream: Stream) -> None:
+        self._streams.discard(stream)
+        self._link.close(stream)
+
+    def end(self) -> None:
+        """A request cannot outlive the lease, even if its reader forgot to close it."""
+        self._is_over = True
+        for stream in self._streams:
+            self._link.abandon(stream, HotseatError("the lease ended before the answer").info())
+
+
+def _take(stream: Stream) -> tuple[list[ChatEvent | PromptProgress], ErrorInfo | Finish | None]:
+    """All events that are there, without an error; and the last word, if it is among them."""
+    batch: list[ChatEvent | PromptProgress] = []
+    while stream.events:
+        event = stream.events.popleft()
+        if isinstance(event, ErrorInfo):
+            return batch, event
+        if isinstance(event, Embeddings):
+            raise HotseatError("the worker answered a generation with embeddings")
+        batch.append(event)
+        if isinstance(event, Finish):
+            return batch, event
+    return batch, None

@@ -1,0 +1,161 @@
+"""What pool and worker say to each other, and how it is framed.
+
+A frame is a 4-byte little-endian length and a msgpack body. The pool speaks `ToWorker`, the
+worker `FromWorker`; both sides decode with their own union, so nothing else gets through. A
+worker process starts empty, knows only its engine, and is told what to load:
+
+    worker                        pool
+    Hello(pid, rss)          ──▶
+                             ◀──  Load(spec)
+    LoadProgress(0.0..1.0)   ──▶        (pushed by the engine's own callback)
+    Ready(facts) | LoadError ──▶
+                             ◀──  Generate(id) | Embed(id) | Cancel(id) | Shutdown
+    Outputs((id, event), …)  ──▶        (one frame per decode step)
+
+End of file on the socket means that the other side is gone: the worker exits at once.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, GenerateRequest, Wire
+from inference.errors import ErrorInfo
+from inference.model_spec import ModelSpec
+
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+_HEADER = struct.Struct("<I")
+
+
+class Load(Wire):
+    spec: ModelSpec
+
+
+class Generate(Wire):
+    request_id: int
+    request: GenerateRequest
+
+
+class Embed(Wire):
+    request_id: int
+    request: EmbeddingRequest
+
+
+class Cancel(Wire):
+    request_id: int
+
+
+class Shutdown(Wire):
+    """Finish nothing, save what is worth saving, exit 0."""
+
+
+ToWorker = Load | Generate | Embed | Cancel | Shutdown
+
+
+class Hello(Wire):
+    """The process runs and has imported its engine. `rss_bytes` is the baseline for measured deltas."""
+
+    pid: int
+    rss_bytes: int
+
+
+class LoadProgress(Wire):
+    fraction: float
+
+
+class ModelFacts(Wire):
+    """What the engine found after loading. `n_ctx` is per slot and equals what was asked for."""
+
+    architecture: str
+    n_ctx: int
+    n_ctx_train: int
+    n_vocab: int
+    slots: int
+    engine_build: str
+    has_chat_template: bool
+    rss_bytes: int
+
+
+class Ready(Wire):
+    facts: ModelFacts
+
+
+class LoadError(Wire):
+    error: ErrorInfo
+
+
+class PromptProgress(Wire):
+    """Prefill reached `done` of `total` prompt tokens; `cached` of them were reused."""
+
+    done: int
+    total: int
+    cached: int
+
+
+Event = ChatEvent | Embeddings | PromptProgress | ErrorInfo
+"""What can be said of one request. Finish, Embeddings and ErrorInfo are last words."""
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True):
+    request_id: int
+    event: Event
+
+
+class Outputs(Wire):
+    outputs: list[Output]
+
+
+class Memory(Wire):
+    """The worker's resident set now; sent when it has grown noticeably since the last report."""
+
+    rss_bytes: int
+
+
+FromWorker = Hello | LoadProgress | Ready | LoadError | Outputs | Memory
+
+_encoder = msgspec.msgpack.Encoder()
+to_worker_decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+from_worker_decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
+def frame(message: ToWorker | FromWorker) -> bytes:
+    """One message, ready to write."""
+    body = _encoder.encode(message)
+    if len(body) > MAX_FRAME_BYTES:
+        raise ValueError(f"message of {len(body)} bytes exceeds the frame limit of {MAX_FRAME_BYTES}")
+    return _HEADER.pack(len(body)) + body
+
+
+class FrameReader:
+    """Bytes in, bodies out, however the bytes were cut. Raises ValueError for an absurd length."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        if not self._rest:  # almost always: a read holds whole frames, and is not copied twice
+            bodies, start = _cut(data)
+            self._rest += data[start:]
+        else:
+            self._rest += data
+            bodies, start = _cut(self._rest)
+            del self._rest[:start]
+        return bodies
+
+
+def _cut(data: bytes | bytearray) -> tuple[list[bytes], int]:
+    """The whole frames' bodies, and where the rest begins."""
+    bodies: list[bytes] = []
+    start = 0
+    while len(data) - start >= _HEADER.size:
+        (length,) = _HEADER.unpack_from(data, start)
+        if length > MAX_FRAME_BYTES:
+            raise ValueError(f"frame of {length} bytes announced, limit {MAX_FRAME_BYTES}")
+        end = start + _HEADER.size + length
+        if len(data) < end:
+            break
+        bodies.append(bytes(data[start + _HEADER.size : end]))
+        start = end
+    return bodies, start

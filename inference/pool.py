@@ -1,0 +1,365 @@
+"""WorkerPool: feeds the scheduler and carries out its actions; `lease(model)` for callers.
+
+All state lives on one event loop and changes only in `_feed`, which is synchronous: an event goes
+in, the actions come out and are carried out before anything else runs. Only `_own`, one task per
+worker process, takes time; it ends when the process is reaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, assert_never
+
+from inference.errors import ErrorInfo, HotseatError, ShuttingDown, Unloaded, from_info
+from inference.lease import Lease
+from inference.messages import FromWorker, Hello, LoadProgress, Memory, ModelFacts, Ready
+from inference.pool_state import ModelState, PoolEvent, PoolModel, PoolSettings, PoolState, Subscriber
+from inference.scheduler import SwapScheduler
+from inference.scheduler_events import (
+    Action,
+    Cancelled,
+    Closing,
+    Done,
+    Event,
+    Grant,
+    LoadRequested,
+    Measured,
+    Reject,
+    Released,
+    Requested,
+    SchedulerModel,
+    SchedulerSettings,
+    Start,
+    Stop,
+    Tick,
+    UnloadRequested,
+    WorkerExited,
+    WorkerReady,
+)
+from inference.worker_log import LogTail
+from inference.worker_process import WorkerLimits, WorkerProcess
+
+if TYPE_CHECKING:
+    from inference.gpu import MemoryMeter
+
+__all__ = ["Lease", "ModelState", "PoolEvent", "PoolModel", "PoolSettings", "PoolState", "WorkerPool"]
+
+KILL_PATIENCE_S = 10.0
+"""How long closing waits, beyond the grace, for processes that were told to die."""
+
+logger = logging.getLogger("hotseat.pool")
+
+
+class _Running:
+    """A worker process and what is known of it."""
+
+    def __init__(self, process: WorkerProcess, started_s: float) -> None:
+        self.process = process
+        self.started_s = started_s
+        self.ready_s: float | None = None
+        self.pid = 0
+        self.baseline_bytes: int | None = None
+        self.baseline_free_bytes = 0
+        self.baseline_rss_bytes = 0
+        self.progress: float | None = 0.0
+        self.facts: ModelFacts | None = None
+
+    def load_s_within(self, since_s: float, until_s: float) -> float:
+        """How much of a wait was spent loading this worker."""
+        ready_s = until_s if self.ready_s is None else self.ready_s
+        return max(0.0, min(ready_s, until_s) - max(self.started_s, since_s))
+
+
+class WorkerPool:
+    """Enter it before use; leaving it ends every worker."""
+
+    def __init__(self, models: Sequence[PoolModel], settings: PoolSettings, meter: MemoryMeter) -> None:
+        self._models = {model.spec.name: model for model in models}
+        self._settings = settings
+        self._meter = meter
+        self._scheduler = SwapScheduler(
+            (_for_scheduler(model) for model in models),
+            SchedulerSettings(
+                budget_bytes=settings.budget_bytes,
+                max_queue_per_model=settings.max_queue_per_model,
+                max_queue_total=settings.max_queue_total,
+                max_wait_s=settings.max_wait_s,
+            ),
+        )
+        self._running: dict[str, _Running] = {}
+        self._logs: dict[str, LogTail] = {}
+        self._owners: set[asyncio.Task[None]] = set()
+        self._ids = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[_Running | ErrorInfo | None]] = {}
+        self._subscribers: set[Subscriber] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._no_leases = asyncio.Event()
+        self._no_leases.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._feed(Closing())
+        try:
+            for running in self._running.values():
+                running.process.stop(ShuttingDown("the server is shutting down").info())
+            await self._owners_end(self._settings.stop_grace_s + KILL_PATIENCE_S)
+        finally:
+            for owner in self._owners:  # this wait was cancelled, or too short: SIGKILL
+                owner.cancel()
+            await self._owners_end(KILL_PATIENCE_S)
+            for subscriber in self._subscribers:
+                subscriber.close()
+
+    # --- for callers ---------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def lease(self, model: str) -> AsyncIterator[Lease]:
+        """Wait for the right to use `model`. Raises HotseatError; cancelling it leaves the queue."""
+        request_id = next(self._ids)
+        asked_s = self._now_s()
+        running = await self._answer(Requested(request_id, model))
+        assert running is not None
+        try:
+            waited_s = self._now_s() - asked_s
+            load_s = running.load_s_within(asked_s, asked_s + waited_s)
+            lease = Lease(model, running.process.link, queue_s=waited_s - load_s, load_s=load_s)
+            try:
+                yield lease
+            finally:
+                lease.end()
+        finally:
+            self._feed(Released(request_id))
+
+    def state(self) -> PoolState:
+        return PoolState(
+            models=tuple(self._model_state(name) for name in self._models),
+            swaps=self._scheduler.swaps,
+            budget_bytes=self._settings.budget_bytes,
+        )
+
+    async def load(self, model: str) -> None:
+        """Returns when the model is ready; raises HotseatError. Does not wait for a slot."""
+        await self._answer(LoadRequested(next(self._ids), model))
+
+    async def unload(self, model: str) -> None:
+        """Drains leases and returns when the process is gone; waiting requests get Unloaded."""
+        await self._answer(UnloadRequested(next(self._ids), model))
+
+    async def unload_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for model in list(self._running):
+                group.create_task(self.unload(model))
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new leases from now on, and wait for the running ones, no longer than `timeout_s`."""
+        self._feed(Closing())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._no_leases.wait()
+
+    @contextlib.asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[PoolEvent]]:
+        """What happens from now on."""
+        subscriber = Subscriber()
+        self._subscribers.add(subscriber)
+        try:
+            yield subscriber.read()
+        finally:
+            self._subscribers.discard(subscriber)
+
+    def log_tail(self, model: str) -> list[str]:
+        """The worker's last stderr lines, also after its death."""
+        log = self._logs.get(model)
+        return log.lines() if log else []
+
+    # --- the loop: event in, actions out -------------------------------------------------------
+
+    def _feed(self, event: Event) -> None:
+        for action in self._scheduler.handle(event, self._now_s()):
+            self._carry_out(action)
+        if self._scheduler.leases:
+            self._no_leases.clear()
+        else:
+            self._no_leases.set()
+        self._arm()
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Grant():
+                self._resolve(action.request_id, self._running[action.model])
+            case Done():
+                self._resolve(action.request_id, None)
+            case Reject():
+                self._resolve(action.request_id, action.error)
+            case Start():
+                self._start(action.model)
+            case Stop():
+                self._announce("unloading", action.model)
+                reason = Unloaded(f"model '{action.model}' was unloaded").info()
+                self._running[action.model].process.stop(reason)
+            case _:
+                assert_never(action)
+
+    def _resolve(self, request_id: int, answer: _Running | ErrorInfo | None) -> None:
+        future = self._answers.get(request_id)
+        if future is not None and not future.done():  # done: cancelled, and about to tell us so
+            future.set_result(answer)
+
+    async def _answer(self, event: Requested | LoadRequested | UnloadRequested) -> _Running | None:
+        """Feed a request and wait for what the scheduler says to it."""
+        future: asyncio.Future[_Running | ErrorInfo | None] = asyncio.get_running_loop().create_future()
+        self._answers[event.request_id] = future
+        try:
+            self._feed(event)
+            answer = await future
+        except BaseException:  # cancelled; a lease that was granted at this very moment goes back
+            self._feed(Cancelled(event.request_id))
+            raise
+        finally:
+            del self._answers[event.request_id]
+        if isinstance(answer, ErrorInfo):
+            raise from_info(answer)
+        return answer
+
+    def _arm(self) -> None:
+        deadline_s = self._scheduler.next_deadline_s()
+        if self._timer is not None and self._timer.when() == deadline_s:
+            return
+        self._disarm()
+        if deadline_s is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._feed(Tick())
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # --- workers -------------------------------------------------------------------------------
+
+    def _start(self, model: str) -> None:
+        log = self._logs[model] = LogTail(self._settings.log_lines)
+        process = WorkerProcess(
+            self._models[model].spec,
+            WorkerLimits(self._settings.load_timeout_s, self._settings.stop_grace_s),
+            log,
+            lambda message: self._on_message(model, message),
+        )
+        running = self._running[model] = _Running(process, self._now_s())
+        owner = asyncio.get_running_loop().create_task(self._own(model, running), name=f"worker {model}")
+        self._owners.add(owner)
+        owner.add_done_callback(self._owners.discard)
+        self._announce("loading", model)
+
+    async def _own(self, model: str, running: _Running) -> None:
+        """The life of one worker process."""
+        error: ErrorInfo | None = HotseatError(f"the owner of worker '{model}' was cancelled").info()
+        try:
+            error = await running.process.run()
+        except Exception as unexpected:  # the process border; waiters must hear of it
+            logger.exception("worker '%s' cannot be kept", model)
+            error = HotseatError(f"the worker of '{model}' cannot be kept: {unexpected}").info()
+        finally:
+            del self._running[model]
+            self._announce_end(model, running, error)
+            self._feed(WorkerExited(model, error))
+
+    async def _owners_end(self, timeout_s: float) -> None:
+        if self._owners:
+            await asyncio.wait(self._owners, timeout=timeout_s)
+
+    def _on_message(self, model: str, message: FromWorker) -> None:
+        running = self._running[model]
+        match message:
+            case Hello():
+                running.pid = message.pid
+                running.baseline_rss_bytes = message.rss_bytes
+                running.baseline_bytes = self._meter.process_bytes(message.pid)
+                running.baseline_free_bytes = self._meter.device().free_bytes
+            case LoadProgress():
+                running.progress = message.fraction
+                self._announce("progress", model, f"{message.fraction:.3f}")
+            case Ready():
+                running.progress = None
+                running.facts = message.facts
+                running.ready_s = self._now_s()
+                measured_bytes = self._measure(running, message.facts.rss_bytes, is_at_ready=True)
+                self._announce("ready", model, f"{running.ready_s - running.started_s:.3f} s")
+                self._feed(WorkerReady(model, measured_bytes))
+            case Memory():
+                measured_bytes = self._measure(running, message.rss_bytes, is_at_ready=False)
+                if measured_bytes is not None:
+                    self._feed(Measured(model, measured_bytes))
+
+    def _measure(self, running: _Running, rss_bytes: int, *, is_at_ready: bool) -> int | None:
+        """What the model takes: growth of its process since Hello, as the meter counts it.
+
+        A process has no GPU memory before its context exists, so the context counts too. Where the
+        meter does not know the process: without a GPU the worker's own count; on a GPU what the
+        device lost during the load (NVML in a container knows processes by the host's numbers).
+        """
+        now_bytes = self._meter.process_bytes(running.pid)
+        if now_bytes is not None:
+            return max(0, now_bytes - (running.baseline_bytes or 0))
+        device = self._meter.device()
+        if device.kind == "cpu":
+            return max(0, rss_bytes - running.baseline_rss_bytes)
+        return max(0, running.baseline_free_bytes - device.free_bytes) if is_at_ready else None
+
+    def _model_state(self, name: str) -> ModelState:
+        model, view, running = self._models[name], self._scheduler.view(name), self._running.get(name)
+        error = view.error or (model.unavailable.info() if model.unavailable else None)
+        return ModelState(
+            name=name,
+            state="failed" if model.unavailable else view.state,
+            estimated_bytes=model.estimated_bytes,
+            measured_bytes=view.measured_bytes,
+            leases=view.leases,
+            queued=view.queued,
+            slots=model.spec.slots,
+            pinned=model.spec.pinned,
+            error=error.message if error else None,
+            progress=running.progress if running else None,
+            facts=running.facts if running else None,
+        )
+
+    # --- events --------------------------------------------------------------------------------
+
+    def _announce_end(self, model: str, running: _Running, error: ErrorInfo | None) -> None:
+        if error is None:
+            self._announce("unloaded", model)
+            return
+        logger.warning("model '%s': %s", model, error.message)
+        self._announce("failed" if running.ready_s is None else "crashed", model, error.message)
+
+    def _announce(self, kind: str, model: str, detail: str = "") -> None:
+        if self._subscribers:
+            event = PoolEvent(kind, model, time.time(), detail)
+            for subscriber in self._subscribers:
+                subscriber.push(event)
+
+
+def _for_scheduler(model: PoolModel) -> SchedulerModel:
+    return SchedulerModel(
+        name=model.spec.name,
+        estimated_bytes=model.estimated_bytes,
+        slots=model.spec.slots,
+        pinned=model.spec.pinned,
+        unavailable=model.unavailable.info() if model.unavailable else None,
+    )

@@ -1,0 +1,101 @@
+"""What the pool is given, what it shows, and the news it spreads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from inference.errors import HotseatError
+from inference.messages import ModelFacts
+from inference.model_spec import ModelSpec
+from inference.scheduler_events import State
+
+EVENT_BUFFER = 256
+"""Events kept for a subscriber that does not read; beyond it the oldest go, and it is told how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolModel:
+    """`unavailable`: every request for it is refused with this, nothing is started."""
+
+    spec: ModelSpec
+    estimated_bytes: int
+    unavailable: HotseatError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    budget_bytes: int
+    max_queue_per_model: int = 64
+    max_queue_total: int = 512
+    max_wait_s: float = 10.0  # then a model in use drains for one that is waited for
+    load_timeout_s: float = 600.0  # without any progress
+    stop_grace_s: float = 5.0  # then TERM, then KILL
+    log_lines: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    name: str
+    state: State
+    estimated_bytes: int
+    measured_bytes: int | None
+    leases: int
+    queued: int
+    slots: int
+    pinned: bool
+    error: str | None
+    progress: float | None
+    facts: ModelFacts | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    models: tuple[ModelState, ...]
+    swaps: int
+    budget_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolEvent:
+    """kind: loading, progress, ready, unloading, unloaded, failed, crashed; or missed, for a slow reader."""
+
+    kind: str
+    model: str
+    at_s: float
+    detail: str = ""
+
+
+class Subscriber:
+    """A bounded buffer between the pool and one reader."""
+
+    def __init__(self) -> None:
+        self._events: deque[PoolEvent] = deque(maxlen=EVENT_BUFFER)
+        self._missed = 0
+        self._has_news = asyncio.Event()
+        self._is_closed = False
+
+    def push(self, event: PoolEvent) -> None:
+        self._missed += len(self._events) == EVENT_BUFFER
+        self._events.append(event)
+        self._has_news.set()
+
+    def close(self) -> None:
+        """Nothing more will come: the reader gets what is left, then the end."""
+        self._is_closed = True
+        self._has_news.set()
+
+    async def read(self) -> AsyncIterator[PoolEvent]:
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            if self._missed:
+                missed, self._missed = self._missed, 0
+                yield PoolEvent("missed", "", time.time(), f"{missed} events")
+            while self._events:
+                yield self._events.popleft()
+            if self._is_closed:
+                return

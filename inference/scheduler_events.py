@@ -1,0 +1,159 @@
+"""What the scheduler is told, what it orders, and what it shows: values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from inference.errors import ErrorInfo
+
+# --- what it is told ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """Somebody wants a lease; ends in Grant, Reject or Cancelled."""
+
+    request_id: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequested:
+    """Somebody wants the model resident, without a lease; ends in Done, Reject or Cancelled."""
+
+    request_id: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadRequested:
+    """Drain and stop the model, pinned or not; ends in Done when its process is gone."""
+
+    request_id: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Nobody waits for this answer any more. If it was granted meanwhile, the lease is given back."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    model: str
+    measured_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """The process is reaped. `error` says why if nobody had asked for it."""
+
+    model: str
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    model: str
+    measured_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Nobody new is let in, waiters are sent away, leases run on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; `next_deadline_s` said that it matters."""
+
+
+Event = (
+    Requested
+    | LoadRequested
+    | UnloadRequested
+    | Cancelled
+    | Released
+    | WorkerReady
+    | WorkerExited
+    | Measured
+    | Closing
+    | Tick
+)
+
+
+# --- what it orders ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    request_id: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A LoadRequested or UnloadRequested came true."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    request_id: int
+    error: ErrorInfo
+
+
+Action = Start | Stop | Grant | Done | Reject
+
+
+# --- what it knows -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerModel:
+    name: str
+    estimated_bytes: int
+    slots: int = 1
+    pinned: bool = False
+    unavailable: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    budget_bytes: int
+    max_queue_per_model: int = 64
+    max_queue_total: int = 512
+    max_wait_s: float = 10.0
+
+
+State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SeatView:
+    """One model as seen from outside. "failed" is unloaded with a reason."""
+
+    state: State
+    measured_bytes: int | None
+    leases: int
+    queued: int
+    error: ErrorInfo | None

@@ -1,0 +1,265 @@
+"""One worker process as the pool holds it: start it, hear its last words, be sure that it is gone.
+
+`run()` lives as long as the process: it spawns it, sends Load, and returns when the process is
+reaped, with the reason if it ended unasked. Cancelling `run()` kills the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+import inference
+from inference.errors import ErrorInfo, LoadFailed, WorkerCrashed, WorkerStalled
+from inference.messages import FromWorker, Load, LoadError, Ready, Shutdown
+from inference.model_spec import ModelSpec
+from inference.worker_link import WorkerLink
+from inference.worker_log import LogTail
+
+TERM_GRACE_S = 2.0
+"""Between SIGTERM and SIGKILL."""
+EXIT_AFTER_EOF_S = 1.0
+"""How long a process may outlive its socket."""
+LAST_WORDS_S = 1.0
+"""How long socket and stderr may outlive the process (a grandchild may hold them)."""
+
+_ALLOWED_NAMES = frozenset({"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR"})
+_ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "GGML_", "LLAMA_", "OMP_", "HOTSEAT_")
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+
+_HINTS = {
+    signal.SIGILL: "the engine was built for another CPU: build it with GGML_NATIVE=OFF",
+    signal.SIGKILL: "killed from outside, often by the kernel for lack of memory",
+}
+
+
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a worker may know of our environment: no key ever, and where `inference` is."""
+    allowed = {
+        name: value
+        for name, value in environ.items()
+        if (name in _ALLOWED_NAMES or name.startswith(_ALLOWED_PREFIXES)) and not _SECRET.search(name)
+    }
+    package_root = str(Path(inference.__path__[0]).parent)
+    search_path = [package_root, *filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return allowed | {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(search_path)),
+        "GGML_NO_BACKTRACE": "1",  # a GGML abort would attach gdb and hang for seconds
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    load_timeout_s: float  # without any progress
+    stop_grace_s: float  # before SIGTERM
+
+
+class _StderrReader(asyncio.Protocol):
+    def __init__(self, log: LogTail) -> None:
+        self._log = log
+        self.has_ended = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self._log.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._log.end()
+        self.has_ended.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: asyncio.subprocess.Process
+    exited: asyncio.Task[int]
+    stderr: _StderrReader
+    stderr_transport: asyncio.ReadTransport
+
+    async def exits_within(self, timeout_s: float) -> bool:
+        done, _ = await asyncio.wait({self.exited}, timeout=timeout_s)
+        return bool(done)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+
+class WorkerProcess:
+    """`on_message` hears Hello, LoadProgress, Ready and Memory; requests go through `link`."""
+
+    def __init__(
+        self, spec: ModelSpec, limits: WorkerLimits, log: LogTail, on_message: Callable[[FromWorker], None]
+    ) -> None:
+        self._spec = spec
+        self._limits = limits
+        self._on_message = on_message
+        self.log = log
+        self._must_end = asyncio.Event()
+        self.link = WorkerLink(self._receive, self._break, on_lost=self._must_end.set)
+        self._is_ready = False
+        self._is_broken = False  # no use in asking it politely
+        self._stop_reason: ErrorInfo | None = None
+        self._failure: ErrorInfo | None = None  # known before the process ended
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    async def run(self) -> ErrorInfo | None:
+        """From spawn to reaped. Why it ended, or None if `stop` had asked for it."""
+        try:
+            child = await self._spawn()
+        except OSError as error:
+            failure = LoadFailed(f"the worker of '{self._spec.name}' cannot be started: {error}").info()
+            self.link.fail(failure)
+            return failure
+        try:
+            self._watch_for_stall()
+            self.link.send(Load(spec=self._spec))
+            await self._until_over(child)
+            await self._end(child)
+        finally:
+            self._forget_stall()
+            await self._bury(child)
+            verdict = self._verdict(child.exited.result())
+            self.link.fail(self._stop_reason or verdict)
+        return None if self._stop_reason else verdict
+
+    def stop(self, reason: ErrorInfo) -> None:
+        """Have it ended, politely first. `reason` is what requests still running will be told."""
+        self._stop_reason = self._stop_reason or reason
+        self._must_end.set()
+
+    # --- life and death ------------------------------------------------------------------------
+
+    async def _spawn(self) -> _Child:
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as parents_copies, contextlib.ExitStack() as on_failure:
+            ours, theirs = socket.socketpair()
+            on_failure.enter_context(ours)
+            parents_copies.enter_context(theirs)
+            read_fd, write_fd = os.pipe()
+            stderr_pipe = on_failure.enter_context(os.fdopen(read_fd, "rb", buffering=0))
+            parents_copies.callback(os.close, write_fd)
+            process = await asyncio.create_subprocess_exec(
+                # -P: never import from the working directory. faulthandler: a crash in native code
+                # leaves the Python line that called it in the log.
+                *(sys.executable, "-P", "-X", "faulthandler", "-m", "inference.worker"),
+                *(str(theirs.fileno()), str(os.getpid()), self._spec.engine),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_fd,
+                stderr=write_fd,
+                pass_fds=(theirs.fileno(),),
+                env=worker_environment(os.environ),
+                start_new_session=True,
+            )
+            on_failure.callback(process.kill)
+            ours.setblocking(False)
+            await loop.create_unix_connection(lambda: self.link, sock=ours)
+            transport, stderr = await loop.connect_read_pipe(lambda: _StderrReader(self.log), stderr_pipe)
+            on_failure.pop_all()
+        return _Child(process, asyncio.create_task(process.wait()), stderr, transport)
+
+    async def _until_over(self, child: _Child) -> None:
+        told = asyncio.create_task(self._must_end.wait())
+        try:
+            await asyncio.wait({child.exited, told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+
+    async def _end(self, child: _Child) -> None:
+        """Shutdown, TERM, KILL: each when the one before was not heard."""
+        if self._stop_reason is not None:
+            self.link.send(Shutdown())
+        if not self._is_broken:
+            patience_s = EXIT_AFTER_EOF_S if self._stop_reason is None else self._limits.stop_grace_s
+            if await child.exits_within(patience_s):
+                return
+        child.signal_group(signal.SIGTERM)
+        await child.exits_within(TERM_GRACE_S)
+
+    async def _bury(self, child: _Child) -> None:
+        """Nothing of the process is left when this returns, even if `run` was cancelled.
+
+        What it said last is still in the pipes when it is gone: both are read to their end.
+        """
+        child.signal_group(signal.SIGKILL)
+        await asyncio.wait({child.exited})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self.link.is_lost.wait()
+                await child.stderr.has_ended.wait()
+        child.stderr_transport.close()
+        self.link.disconnect()
+        await child.stderr.has_ended.wait()
+        await self.link.is_lost.wait()
+
+    def _verdict(self, returncode: int) -> ErrorInfo:
+        """Why it ended: what it said itself, else what its death and its log say."""
+        if self._failure is None:
+            end = f"the worker of '{self._spec.name}' {_death(returncode)}"
+            error = WorkerCrashed(end) if self._is_ready else LoadFailed(f"{end} while loading")
+            failure = error.info()
+        else:
+            failure = self._failure
+        words = self.log.cause(besides=failure.message)
+        if not words:
+            return failure
+        return msgspec.structs.replace(failure, message=f"{failure.message}; its last words: {words}")
+
+    # --- what it says --------------------------------------------------------------------------
+
+    def _receive(self, message: FromWorker) -> None:
+        if isinstance(message, LoadError):
+            self._failure = message.error
+            return
+        if isinstance(message, Ready):
+            self._is_ready = True
+            self._forget_stall()
+        elif not self._is_ready:
+            self._watch_for_stall()
+        if self._stop_reason is None:
+            self._on_message(message)
+
+    def _break(self, why: str) -> None:
+        self._failure = WorkerCrashed(f"the worker of '{self._spec.name}' was ended: {why}").info()
+        self._is_broken = True
+        self._must_end.set()
+
+    # --- a load that gets nowhere --------------------------------------------------------------
+
+    def _watch_for_stall(self) -> None:
+        self._forget_stall()
+        loop = asyncio.get_running_loop()
+        self._stall_timer = loop.call_later(self._limits.load_timeout_s, self._on_stalled)
+
+    def _forget_stall(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _on_stalled(self) -> None:
+        self._failure = WorkerStalled(
+            f"loading '{self._spec.name}' made no progress for {self._limits.load_timeout_s:.0f} s "
+            "(load_timeout_s) and was ended"
+        ).info()
+        self._is_broken = True
+        self._must_end.set()
+
+
+def _death(returncode: int) -> str:
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    try:
+        number = signal.Signals(-returncode)
+    except ValueError:  # a real-time signal
+        return f"died of signal {-returncode}"
+    hint = f" ({_HINTS[number]})" if number in _HINTS else ""
+    return f"died of {number.name}{hint}"

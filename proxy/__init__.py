@@ -1,0 +1,1 @@
+"""One HTTP surface in front of local and remote models."""

@@ -1,0 +1,170 @@
+"""Everything that is not inference: health, models, state, load, unload, events, logs, recent requests."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Response
+from starlette.types import Receive, Scope, Send
+
+from inference.gpu import MemoryMeter
+from inference.pool import ModelState, PoolEvent, PoolState, WorkerPool
+from proxy import sse
+from proxy.boundary import REQUEST_ID, send_json
+from proxy.config import Config
+from proxy.event_stream import EventStream
+from proxy.presence import Presence
+from proxy.request_log import RequestLog
+from proxy.routing import RouteTable, run_of
+
+MAX_LISTED_REQUESTS = 1000
+
+_json = msgspec.json.Encoder()
+
+
+class HealthEndpoint:
+    """Cheap and keyless: whether the server answers, and nothing about what it serves."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_json(send, b'{"status":"ok"}', [])
+
+
+class ModelsEndpoint:
+    """/v1/models and /v1/models/{name}: the configured models, and what a client can really use of each."""
+
+    def __init__(self, config: Config, pool: WorkerPool, routes: RouteTable) -> None:
+        self._config = config
+        self._pool = pool
+        self._routes = routes
+        self._created_s = int(time.time())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        run_of(scope["path_params"])
+        name = scope["path_params"].get("name")
+        states = {state.name: state for state in self._pool.state().models}
+        if name is None:
+            answer: dict[str, Any] = {
+                "object": "list",
+                "data": [self._model(state) for state in states.values()],
+            }
+        else:
+            answer = self._model(states[self._routes.resolve(name).model])
+        await send_json(send, _json.encode(answer), [(b"x-hotseat-request-id", scope[REQUEST_ID].encode())])
+
+    def _model(self, state: ModelState) -> dict[str, Any]:
+        spec = self._config.models[state.name].spec
+        n_ctx = state.facts.n_ctx if state.facts else spec.n_ctx
+        return {
+            "id": state.name,
+            "object": "model",
+            "created": self._created_s,
+            "owned_by": "hotseat",
+            "context_length": n_ctx,
+            "state": state.state,
+            "aliases": list(spec.aliases),
+            "error": state.error,
+        }
+
+
+class EventsEndpoint:
+    """/api/events: what happens in the pool, as server-sent events. Ends when the server begins to stop."""
+
+    def __init__(self, pool: WorkerPool, keepalive_s: float, stopping: asyncio.Event) -> None:
+        self._pool = pool
+        self._keepalive_s = keepalive_s
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"x-hotseat-request-id", scope[REQUEST_ID].encode())]
+        stream = EventStream(send, headers, keepalive_s=self._keepalive_s)
+        async with self._pool.events() as events:
+            due_s = await stream.keep_alive()
+            async with Presence(receive, due=due_s, on_due=stream.keep_alive), asyncio.TaskGroup() as group:
+                writing = group.create_task(_write_events(events, stream))
+                stopping = group.create_task(self._stopping.wait())
+                await asyncio.wait((writing, stopping), return_when=asyncio.FIRST_COMPLETED)
+                writing.cancel()
+                stopping.cancel()
+        await stream.write(b"", more=False)
+
+
+async def _write_events(events: AsyncIterator[PoolEvent], stream: EventStream) -> None:
+    async for event in events:
+        await stream.write(sse.data(event))
+
+
+def admin_router(
+    config: Config, pool: WorkerPool, meter: MemoryMeter, routes: RouteTable, log: RequestLog
+) -> APIRouter:
+    """The JSON routes under /api."""
+    router = APIRouter(prefix="/api")
+
+    def local_name(name: str) -> str:
+        return routes.resolve(name).model
+
+    @router.get("/state")
+    async def state() -> Response:
+        return _response(_state(pool.state(), meter))
+
+    @router.post("/models/{name:path}/load")
+    async def load(name: str) -> Response:
+        model = local_name(name)
+        await pool.load(model)
+        return _response(_model_state(pool.state(), model))
+
+    @router.post("/models/{name:path}/unload")
+    async def unload(name: str) -> Response:
+        model = local_name(name)
+        await pool.unload(model)
+        return _response(_model_state(pool.state(), model))
+
+    @router.post("/unload")
+    async def unload_all() -> Response:
+        await pool.unload_all()
+        return _response(_state(pool.state(), meter))
+
+    @router.get("/models/{name:path}/log")
+    async def model_log(name: str) -> Response:
+        return _response({"lines": pool.log_tail(local_name(name))})
+
+    @router.get("/requests")
+    async def requests(
+        limit: Annotated[int, Query(ge=1, le=MAX_LISTED_REQUESTS)] = 100,
+        run: Annotated[str | None, Query(max_length=64)] = None,
+        model: Annotated[str | None, Query(max_length=256)] = None,
+    ) -> Response:
+        return _response({"requests": log.recent(limit, run=run, model=model)})
+
+    return router
+
+
+def _response(value: Any) -> Response:
+    return Response(_json.encode(value), media_type="application/json")
+
+
+def _state(state: PoolState, meter: MemoryMeter) -> dict[str, Any]:
+    device = meter.device()
+    return {
+        "device": {
+            "kind": device.kind,
+            "name": device.name,
+            "total_bytes": device.total_bytes,
+            "free_bytes": device.free_bytes,
+            "budget_bytes": state.budget_bytes,
+        },
+        "models": [_shown(model) for model in state.models],
+        "swaps": state.swaps,
+    }
+
+
+def _model_state(state: PoolState, name: str) -> dict[str, Any]:
+    return next(_shown(model) for model in state.models if model.name == name)
+
+
+def _shown(model: ModelState) -> dict[str, Any]:
+    return {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}

@@ -1,0 +1,153 @@
+"""Who may talk to the server: keys, and the Host and Origin guard. Pure decisions, and their ASGI layer.
+
+A key is a header (`Authorization: Bearer …` or `x-api-key`), never part of a URL, which ends up in
+logs and histories. Host and Origin are checked because a browser on this machine can be made to
+call a loopback server by any page it shows: DNS rebinding gives itself away by its Host, a
+cross-site request by its Origin. There is no CORS.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inference.errors import ConfigError
+from proxy.config import ServerConfig
+from proxy.errors import Forbidden, Unauthorized
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+WILDCARDS = frozenset({"0.0.0.0", "::", ""})
+KEYLESS_PATHS = frozenset({"/health"})
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def check_bind(host: str, keys: Sequence[str]) -> None:
+    """Refuse to listen beyond loopback without a key. Raises ConfigError."""
+    if not keys and not is_loopback(host):
+        raise ConfigError(
+            f"refusing to listen on {host or 'all addresses'} without an API key: everyone who can reach it"
+            " could use it; set the variable named by server.api_keys_env, or bind to 127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    host = host.strip("[]").lower()
+    return host == "localhost" or _is_loopback_address(host)
+
+
+def _is_loopback_address(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """`keys` empty: no key is asked for. `any_address`: the server is bound to a wildcard, so its own
+    address is not known; any IP literal is then a good Host, for rebinding needs a name."""
+
+    keys: tuple[bytes, ...] = field(repr=False)
+    hosts: frozenset[str]
+    any_address: bool = False
+
+
+def access_policy(server: ServerConfig) -> AccessPolicy:
+    bind = server.host.strip("[]").lower()
+    named = {host_name(host.encode()) for host in server.allowed_hosts}
+    return AccessPolicy(
+        keys=tuple(key.encode() for key in server.api_keys),
+        hosts=frozenset(LOOPBACK_NAMES | named | ({bind} - WILDCARDS)),
+        any_address=bind in WILDCARDS,
+    )
+
+
+def check_access(policy: AccessPolicy, path: str, headers: Headers) -> None:
+    """Raises Forbidden or Unauthorized."""
+    hosts: list[bytes] = []
+    origins: list[bytes] = []
+    presented: list[bytes] = []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"origin":
+            origins.append(value)
+        elif name == b"x-api-key":
+            presented.append(value)
+        elif name == b"authorization" and value[:7].lower() == b"bearer ":
+            presented.append(value[7:].strip())
+    _check_host(policy, hosts)
+    if origins:
+        _check_origin(hosts[0], origins)
+    if policy.keys and path not in KEYLESS_PATHS and not _key_matches(policy.keys, presented):
+        raise Unauthorized(
+            "this server needs an API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'"
+            if not presented
+            else "the API key is not one of this server's"
+        )
+
+
+def _check_host(policy: AccessPolicy, hosts: list[bytes]) -> None:
+    if len(hosts) != 1:
+        raise Forbidden(f"expected one Host header, found {len(hosts)}")
+    name = host_name(hosts[0])
+    if name in policy.hosts or (policy.any_address and _is_address(name)):
+        return
+    raise Forbidden(
+        f"Host {name[:80]!r} is not this server's: use its own address,"
+        " or add the name to server.allowed_hosts"
+    )
+
+
+def _check_origin(host: bytes, origins: list[bytes]) -> None:
+    """Same origin only: the page must have come from this very server, port included."""
+    for origin in origins:
+        scheme, separator, authority = origin.partition(b"://")
+        if not separator or scheme not in (b"http", b"https") or authority.lower() != host.lower():
+            raise Forbidden(
+                "requests from web pages of another origin are refused; call from outside a browser"
+            )
+
+
+def host_name(host: bytes) -> str:
+    """The name in a Host header: without port, brackets and trailing dot, in lower case."""
+    text = host.decode("latin-1").strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    name, _, _ = text.partition(":") if text.count(":") == 1 else (text, "", "")
+    return name.rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _key_matches(keys: tuple[bytes, ...], presented: list[bytes]) -> bool:
+    """Every pair is compared, in constant time each: neither which key nor how much of it matched shows."""
+    matched = False
+    for candidate in presented:
+        for key in keys:
+            matched |= hmac.compare_digest(candidate, key)
+    return matched
+
+
+class AccessGuard:
+    """ASGI layer: nothing behind it sees a request that the policy refuses."""
+
+    def __init__(self, app: ASGIApp, policy: AccessPolicy) -> None:
+        self._app = app
+        self._policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            check_access(self._policy, scope["path"], scope["headers"])
+        await self._app(scope, receive, send)

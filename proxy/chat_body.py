@@ -1,0 +1,142 @@
+"""What a Chat Completions body may hold: every field that is taken, harmless or refused. Pure data.
+
+The fields that it shares with Completions, and the three kinds of fields: openai_body.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from proxy.openai_body import MAX_LOGPROBS, GenerationBody, TokenCount
+
+MAX_TOOLS = 1024
+MAX_NAME_CHARS = 256
+MAX_TEMPLATE_KWARGS = 64
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+
+
+class TextContent(msgspec.Struct, tag="text", tag_field="type", forbid_unknown_fields=True):
+    text: str
+    cache_control: Any = None  # harmless: a caching hint of hosted services
+
+
+class RefusalContent(msgspec.Struct, tag="refusal", tag_field="type", forbid_unknown_fields=True):
+    refusal: str
+
+
+class ImageUrl(msgspec.Struct, forbid_unknown_fields=True):
+    url: str
+    detail: str | None = None
+
+
+class ImageContent(msgspec.Struct, tag="image_url", tag_field="type", forbid_unknown_fields=True):
+    image_url: ImageUrl
+    cache_control: Any = None
+
+
+Texts = str | list[TextContent]
+
+
+class SystemMessage(msgspec.Struct, tag="system", tag_field="role", forbid_unknown_fields=True):
+    content: Texts
+    name: str | None = None
+    cache_control: Any = None
+
+
+class DeveloperMessage(msgspec.Struct, tag="developer", tag_field="role", forbid_unknown_fields=True):
+    content: Texts
+    name: str | None = None
+    cache_control: Any = None
+
+
+class UserMessage(msgspec.Struct, tag="user", tag_field="role", forbid_unknown_fields=True):
+    content: str | list[TextContent | ImageContent]
+    name: str | None = None
+    cache_control: Any = None
+
+
+class CalledFunction(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+    arguments: str = ""
+
+
+class CallBody(msgspec.Struct, forbid_unknown_fields=True):
+    function: CalledFunction
+    id: str = ""
+    type: str = "function"
+    index: int | None = None  # left over by clients that echo a streamed call
+
+
+class AssistantMessage(msgspec.Struct, tag="assistant", tag_field="role", forbid_unknown_fields=True):
+    content: str | list[TextContent | RefusalContent] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[CallBody] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None  # the same under the name that OpenRouter and vLLM use
+    annotations: Any = None
+    cache_control: Any = None
+    audio: Any = None
+    function_call: Any = None
+
+
+class ToolMessage(msgspec.Struct, tag="tool", tag_field="role", forbid_unknown_fields=True):
+    content: Texts
+    tool_call_id: str
+    name: str | None = None
+    cache_control: Any = None
+
+
+MessageBody = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+class ToolFunction(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolBody(msgspec.Struct, tag="function", tag_field="type", forbid_unknown_fields=True):
+    function: ToolFunction
+    cache_control: Any = None
+
+
+class ChatBody(GenerationBody, forbid_unknown_fields=True, kw_only=True):
+    messages: Annotated[list[MessageBody], Meta(min_length=1)]
+    max_completion_tokens: TokenCount | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
+    tools: Annotated[list[ToolBody], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Any = None
+    chat_template_kwargs: Annotated[dict[str, Any], Meta(max_length=MAX_TEMPLATE_KWARGS)] | None = None
+    reasoning_effort: Annotated[str, Meta(max_length=32)] | None = None  # handed to the template
+    # Harmless: how many calls come in one turn is the model's decision; a guess at the text only saves time.
+    parallel_tool_calls: bool | None = None
+    prediction: Any = None
+    verbosity: Any = None
+    # Refused unless they ask for nothing.
+    response_format: Any = None
+    functions: Any = None
+    function_call: Any = None
+    modalities: Any = None
+    audio: Any = None
+    web_search_options: Any = None
+    timings_per_token: Any = None
+
+
+UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "n": ((1,), "one choice per request is supported: send n requests, they run in parallel"),
+    "tool_choice": (("none", "auto"), "only 'auto' and 'none' are supported"),
+    "response_format": (({"type": "text"},), "only {'type': 'text'} is supported"),
+    "functions": (([],), "replaced by 'tools' in the API: send tools"),
+    "function_call": (("none", "auto"), "replaced by 'tool_choice' in the API: send tool_choice"),
+    "modalities": ((["text"],), "only ['text'] is supported"),
+    "audio": ((), "audio output is not supported"),
+    "web_search_options": ((), "web search is not supported"),
+    "timings_per_token": ((False,), "timings come once, with the last chunk"),
+}

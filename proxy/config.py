@@ -1,0 +1,364 @@
+"""models.toml and the environment -> one frozen Config.
+
+Other modules get these values passed in; only the composition roots (cli.py, scripts, tests)
+call `load_config`. Which keys the file may have, and what is wrong with those it has, is
+config_file.py's; where a model's file lies is model_files.py's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from inference.chat import Sampling
+from inference.errors import ConfigError
+from inference.model_spec import ModelSpec
+from proxy.config_file import (
+    FileSections,
+    LimitsSection,
+    MemorySection,
+    ModelSection,
+    ProviderSection,
+    RolesSection,
+    RouteSection,
+    ServerSection,
+    key_error,
+    near_names,
+    read_sections,
+)
+from proxy.model_files import ModelFile, expand_home, find_path, find_source, hotseat_home
+
+DialectName = Literal["chat-completions", "responses", "anthropic-messages"]
+
+SHIPPED = Path(__file__).parents[1] / "models.toml"
+MAX_FILE_BYTES = 2**20
+DEFAULT_API_KEYS_ENV = "HOTSEAT_API_KEY"  # where the client takes its key from, too
+
+
+class Secret(str):
+    """A key. Compares and encodes as text, but shows itself only through `reveal()`.
+
+    repr, str and format all hide it: what is interpolated into a log line or an error by
+    accident is "<secret>".
+    """
+
+    __slots__ = ()
+
+    def reveal(self) -> str:
+        return str.__str__(self)[:]
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    def __str__(self) -> str:
+        return "<secret>"
+
+    def __format__(self, format_spec: str) -> str:
+        return "<secret>"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a client may cost. In models.toml: [server.limits], keys without the unit."""
+
+    max_body_bytes: int = 32 * 2**20
+    header_timeout_s: float = 20.0
+    body_timeout_s: float = 60.0
+    keepalive_s: float = 5.0  # period of SSE comments while an answer is not there yet
+    request_timeout_s: float = 3600.0
+    max_queue_per_model: int = 64
+    max_queue_total: int = 512
+    max_wait_s: float = 10.0  # a waiter for another model gives way to running traffic no longer than this
+    client_stall_s: float = 120.0  # a client that takes nothing for so long loses its slot
+    shutdown_grace_s: float = 30.0
+    load_timeout_s: float = 600.0  # a load without progress
+    stop_grace_s: float = 5.0  # between asking a worker to stop and killing it
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_keys: tuple[str, ...] = field(default=(), repr=False)  # elements are Secret
+    allowed_hosts: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """`budget_bytes` None: what the device has free, less `reserve_bytes`."""
+
+    device: str = "auto"
+    budget_bytes: int | None = None
+    reserve_bytes: int = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """`missing`: why the file is not there and what to do, or None. `spec.path` is where it belongs."""
+
+    spec: ModelSpec
+    source: str
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """A remote service. `api_key` None: the variable `api_key_env` is not set (or none is named)."""
+
+    name: str
+    base_url: str
+    api_key_env: str | None = None
+    api_key: Secret | None = field(default=None, repr=False)
+    dialects: tuple[DialectName, ...] = ("chat-completions",)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """A name that clients ask for, and who answers it: `provider` under its own id `model`."""
+
+    name: str
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`models`, `providers`, `routes` by name. `roles` map to canonical model or route names."""
+
+    path: Path
+    server: ServerConfig = ServerConfig()
+    memory: MemoryConfig = MemoryConfig()
+    models: Mapping[str, ModelEntry] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+    providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
+    routes: Mapping[str, RouteConfig] = field(default_factory=dict)
+    offline: bool = False
+    models_dir: Path = Path("models")
+
+
+def load_config(
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    budget_bytes: int | Literal["auto"] | None = None,
+    offline: bool = False,
+) -> Config:
+    """Read `path`; the keyword arguments override it. Raises ConfigError."""
+    text = _read_text(path)
+    origin = _Origin(path.absolute(), text, str(path), environ, hotseat_home(environ) / "models")
+    sections = read_sections(text, str(path))
+    models = {name: _model(origin, sections, name) for name in sections.models}
+    providers = {name: _provider(origin, name, section) for name, section in sections.providers.items()}
+    routes = {name: _route(origin, name, section, providers) for name, section in sections.routes.items()}
+    names = _canonical_names(origin, models, routes)
+    memory = sections.memory
+    return Config(
+        path=origin.path,
+        server=_server(origin, sections.server, host, port),
+        memory=MemoryConfig(
+            device=memory.device,
+            budget_bytes=_budget(memory, budget_bytes),
+            reserve_bytes=memory.reserve,
+        ),
+        models=MappingProxyType(models),
+        roles=MappingProxyType(_roles(origin, sections.roles, names)),
+        providers=MappingProxyType(providers),
+        routes=MappingProxyType(routes),
+        offline=offline,
+        models_dir=origin.models_dir,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What the sections came from: needed to find files and variables, and to word errors."""
+
+    path: Path
+    text: str
+    shown_path: str
+    environ: Mapping[str, str]
+    models_dir: Path
+
+    def error(self, key: tuple[str, ...], message: str, *, value: object = None) -> ConfigError:
+        return key_error(self.text, self.shown_path, key, message, value)
+
+
+def find_config(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """`path` if given, else a models.toml: of the working directory, the user's, or the one that lies
+    beside this checkout of Hotseat. Raises ConfigError."""
+    if path is not None:
+        return path
+    user = Path(expand_home("~/.config/hotseat/models.toml", environ))
+    candidates = [Path("models.toml"), user, SHIPPED]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    places = " or ".join(str(candidate) for candidate in candidates[:2])
+    raise ConfigError(f"no configuration: expected {places}: name one with --config")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: name the models.toml with --config") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes: is this a models.toml?")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
+
+
+def _server(origin: _Origin, section: ServerSection, host: str | None, port: int | None) -> ServerConfig:
+    return ServerConfig(
+        host=host or section.host,
+        port=section.port if port is None else port,
+        api_keys=_api_keys(origin, section.api_keys_env),
+        allowed_hosts=tuple(section.allowed_hosts),
+        limits=_limits(section.limits),
+    )
+
+
+def _budget(section: MemorySection, override: int | Literal["auto"] | None) -> int | None:
+    if override == "auto":
+        return None
+    return section.budget if override is None else override
+
+
+def _api_keys(origin: _Origin, env_name: str | None) -> tuple[str, ...]:
+    """The keys in the named variable, separated by commas. A variable that the file names must be set:
+    serving without the key that was asked for would be a silent default."""
+    value = origin.environ.get(env_name or DEFAULT_API_KEYS_ENV, "")
+    keys = [key for key in re.split(r"[,\s]+", value) if key]
+    if env_name and not keys:
+        message = "that environment variable is not set: export it, or remove the key"
+        raise origin.error(("server", "api_keys_env"), message, value=env_name)
+    if any(re.search(r"[^\x21-\x7e]", key) for key in keys):
+        message = f"{env_name or DEFAULT_API_KEYS_ENV}: expected keys of printable ASCII, separated by commas"
+        raise origin.error(("server", "api_keys_env"), message)
+    return tuple(Secret(key) for key in keys)
+
+
+def _limits(section: LimitsSection) -> Limits:
+    """Keys carry no unit in the file, fields do: max_body -> max_body_bytes, max_wait -> max_wait_s."""
+    units = {"max_body": "_bytes", "max_queue_per_model": "", "max_queue_total": ""}
+    given = section.model_dump(exclude_none=True)
+    return Limits(**{key + units.get(key, "_s"): value for key, value in given.items()})
+
+
+def _model(origin: _Origin, sections: FileSections, name: str) -> ModelEntry:
+    section = sections.models[name]
+    found, source = _model_file(origin, name, section)
+    fields = _spec_fields(sections, section)
+    template = fields.pop("chat_template", None)
+    if template is not None:
+        template_file = find_path(template, origin.path.parent, origin.environ)
+        fields["chat_template"] = str(template_file.path)
+        if found.missing is None and template_file.missing:
+            found = ModelFile(found.path, f"chat_template: {template_file.missing}")
+    spec = ModelSpec(name=name, path=str(found.path), aliases=tuple(section.aliases), **fields)
+    if spec.n_ubatch > spec.n_batch:
+        message = f"more than n_batch, which is {spec.n_batch}: lower it, or raise n_batch"
+        raise origin.error(("models", name, "n_ubatch"), message, value=spec.n_ubatch)
+    return ModelEntry(spec=spec, source=source, missing=found.missing)
+
+
+def _model_file(origin: _Origin, name: str, section: ModelSection) -> tuple[ModelFile, str]:
+    if section.path is not None and section.source is None:
+        return find_path(section.path, origin.path.parent, origin.environ), section.path
+    if section.source is not None and section.path is None:
+        try:
+            return find_source(section.source, origin.models_dir), section.source
+        except ValueError as error:
+            message = f"{error}; for a file of your own use path"
+            raise origin.error(("models", name, "source"), message, value=section.source) from error
+    found = "both" if section.path is not None else "neither"
+    raise origin.error(("models", name), f"expected one of source and path, found {found}: keep one")
+
+
+def _spec_fields(sections: FileSections, section: ModelSection) -> dict[str, Any]:
+    """[defaults] under the model's own keys; `sampling` is merged key by key."""
+    default = sections.defaults.model_dump(exclude_unset=True)
+    own = section.model_dump(exclude_unset=True, exclude={"source", "path", "aliases"})
+    fields = default | own
+    if "idle_unload" in fields:
+        fields["idle_unload_s"] = fields.pop("idle_unload")
+    if "sampling" in fields:
+        fields["sampling"] = Sampling(**(default.get("sampling", {}) | own.get("sampling", {})))
+    return fields
+
+
+def _provider(origin: _Origin, name: str, section: ProviderSection) -> ProviderConfig:
+    if section.api_key_env and section.base_url.startswith("http://") and not _is_loopback(section.base_url):
+        message = "a key would cross the network in clear text: use https"
+        raise origin.error(("providers", name, "base_url"), message, value=section.base_url)
+    key = origin.environ.get(section.api_key_env, "").strip() if section.api_key_env else ""
+    return ProviderConfig(
+        name=name,
+        base_url=section.base_url,
+        api_key_env=section.api_key_env,
+        api_key=Secret(key) if key else None,
+        dialects=tuple(section.dialects),
+        headers=MappingProxyType(dict(section.headers)),
+    )
+
+
+def _is_loopback(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _route(
+    origin: _Origin, name: str, section: RouteSection, providers: Mapping[str, ProviderConfig]
+) -> RouteConfig:
+    if section.provider not in providers:
+        near = near_names(section.provider, list(providers))
+        message = f"no such provider; {near}"
+        raise origin.error(("routes", name, "provider"), message, value=section.provider)
+    return RouteConfig(name=name, provider=section.provider, model=section.model)
+
+
+def _canonical_names(
+    origin: _Origin, models: Mapping[str, ModelEntry], routes: Mapping[str, RouteConfig]
+) -> dict[str, str]:
+    """Every name a client may ask for, with the model or route it means. Each may mean one thing only."""
+    names = {name: name for name in models}
+    for name in routes:
+        if name in names:
+            raise origin.error(("routes", name), "a model has this name too: rename one of them")
+        names[name] = name
+    for model, entry in models.items():
+        for alias in entry.spec.aliases:
+            if alias in names:
+                message = f'alias "{alias}" already means "{names[alias]}": remove it from one of them'
+                raise origin.error(("models", model, "aliases"), message)
+            names[alias] = model
+    return names
+
+
+def _roles(origin: _Origin, section: RolesSection, names: Mapping[str, str]) -> dict[str, str]:
+    roles: dict[str, str] = {}
+    for role, target in section.model_dump(exclude_none=True).items():
+        if target not in names:
+            message = f"no such model, alias or route; {near_names(target, sorted(names))}"
+            raise origin.error(("roles", role), message, value=target)
+        if role in names:
+            message = f'a model, alias or route is called "{role}" too: rename it, or remove the role'
+            raise origin.error(("roles", role), message)
+        roles[role] = names[target]
+    return roles

@@ -1,0 +1,387 @@
+"""What models.toml may say: its keys, their bounds, and how a wrong one is reported.
+
+Text in, validated sections out. Unknown keys are errors. Every error names file, line, key, the
+value found, what was expected, and the remedy, in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from inference.errors import ConfigError
+from inference.model_spec import EngineName, KvType, Pooling
+from proxy.units import parse_bytes, parse_duration_s
+
+MAX_N_CTX = 2**24
+MAX_SLOTS = 256
+MAX_SHOWN = 80  # characters of a wrong value repeated in an error
+
+# --- values ------------------------------------------------------------------------------------
+
+
+def _n_gpu_layers(value: object) -> object:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10_000):
+        return value
+    raise ValueError('expected "all" or the number of layers on the GPU, 0 or more')
+
+
+def _flash_attn(value: object) -> object:
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise ValueError('expected true, false or "auto"')
+
+
+def _idle_unload(value: object) -> object:
+    return None if value == "never" else parse_duration_s(value)
+
+
+def _budget(value: object) -> object:
+    return None if value == "auto" else parse_bytes(value)
+
+
+def _matches(pattern: str, expected: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _base_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("expected an http:// or https:// address")
+    if url.username is not None or url.query or url.fragment:
+        raise ValueError("expected an address without user, query or fragment; keys belong in api_key_env")
+    return value.rstrip("/")
+
+
+_KEY_HEADERS = {"authorization", "x-api-key", "api-key", "cookie", "proxy-authorization"}
+_TRANSPORT_HEADERS = {"host", "content-length", "content-type", "transfer-encoding", "connection"}
+
+
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) is None:
+            raise ValueError(f"expected header names of letters, digits and '-', found {name!r}")
+        if name.lower() in _KEY_HEADERS:
+            raise ValueError(f"header {name!r} carries a key: name its variable in api_key_env instead")
+        if name.lower() in _TRANSPORT_HEADERS:
+            raise ValueError(f"header {name!r} is set by Hotseat itself: remove it")
+        if len(text) > 1000 or re.search(r"[^\x20-\x7e]", text):
+            raise ValueError(f"expected printable ASCII, at most 1000 characters, in header {name!r}")
+    return value
+
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._:+@-]{0,127}"
+_EXPECTED_NAME = "up to 128 letters, digits and . _ : + @ -, starting with a letter or digit"
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Seconds = Annotated[float, BeforeValidator(parse_duration_s)]
+PositiveSeconds = Annotated[float, Field(gt=0), BeforeValidator(parse_duration_s)]
+Queue = Annotated[int, Field(ge=1, le=100_000)]
+# Capitals only: a key pasted here instead of a name is refused, and not shown.
+EnvName = Annotated[
+    str, _matches(r"[A-Z_][A-Z0-9_]{0,127}", "the name of an environment variable, in capitals, not the key")
+]
+Name = Annotated[str, _matches(_NAME, _EXPECTED_NAME)]
+RouteName = Annotated[str, _matches(rf"{_NAME}(/{_NAME}){{0,3}}", f"{_EXPECTED_NAME}, parts joined by /")]
+HostName = Annotated[str, _matches(r"[A-Za-z0-9._:\[\]-]{1,255}", "a host name or address, without scheme")]
+Device = Annotated[str, _matches(r"auto|cpu|cuda:\d{1,2}", '"auto", "cpu" or "cuda:0"')]
+Dialect = Literal["chat-completions", "responses", "anthropic-messages"]
+Text = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+# --- sections ----------------------------------------------------------------------------------
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class LimitsSection(Section):
+    """Keys of proxy.config.Limits without their unit; None: the default there."""
+
+    max_body: Annotated[int, Field(ge=1024, le=2**32), BeforeValidator(parse_bytes)] | None = None
+    header_timeout: PositiveSeconds | None = None
+    body_timeout: PositiveSeconds | None = None
+    keepalive: PositiveSeconds | None = None
+    request_timeout: PositiveSeconds | None = None
+    max_queue_per_model: Queue | None = None
+    max_queue_total: Queue | None = None
+    max_wait: Seconds | None = None
+    client_stall: PositiveSeconds | None = None
+    shutdown_grace: Seconds | None = None
+    load_timeout: PositiveSeconds | None = None
+    stop_grace: Seconds | None = None
+
+
+class ServerSection(Section):
+    host: HostName = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    api_keys_env: EnvName | None = None
+    allowed_hosts: list[HostName] = Field(default=[], max_length=100)
+    limits: LimitsSection = LimitsSection()
+
+
+class MemorySection(Section):
+    device: Device = "auto"
+    budget: Annotated[int | None, BeforeValidator(_budget)] = None
+    reserve: Bytes = 2**30
+
+
+class SamplingSection(Section):
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=0, le=MAX_N_CTX)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+
+
+class DefaultsSection(Section):
+    """Model keys that make sense for every model. None: not given, ModelSpec has the default."""
+
+    engine: EngineName | None = None
+    n_ctx: Annotated[int, Field(ge=16, le=MAX_N_CTX)] | None = None
+    slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)] | None = None
+    n_gpu_layers: Annotated[int | Literal["all"], BeforeValidator(_n_gpu_layers)] | None = None
+    kv_type: KvType | None = None
+    flash_attn: Annotated[bool | Literal["auto"], BeforeValidator(_flash_attn)] | None = None
+    n_batch: Annotated[int, Field(ge=1, le=65536)] | None = None
+    n_ubatch: Annotated[int, Field(ge=1, le=65536)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    swa_full: bool | None = None
+    kv_unified: bool | None = None
+    embeddings: bool | None = None
+    pooling: Pooling | None = None
+    chat_template: Text | None = None
+    sampling: SamplingSection | None = None
+    idle_unload: Annotated[float | None, BeforeValidator(_idle_unload)] = None
+    pinned: bool | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000)] | None = None
+
+
+class ModelSection(DefaultsSection):
+    source: Text | None = None
+    path: Text | None = None
+    aliases: list[Name] = Field(default=[], max_length=100)
+
+
+class RolesSection(Section):
+    main: RouteName | None = None
+    small: RouteName | None = None
+    subagent: RouteName | None = None
+
+
+class ProviderSection(Section):
+    base_url: Annotated[str, AfterValidator(_base_url)]
+    api_key_env: EnvName | None = None
+    dialects: list[Dialect] = Field(default=["chat-completions"], min_length=1)
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
+
+
+class RouteSection(Section):
+    provider: Name
+    model: Text
+
+
+class FileSections(Section):
+    server: ServerSection = ServerSection()
+    memory: MemorySection = MemorySection()
+    defaults: DefaultsSection = DefaultsSection()
+    models: dict[Name, ModelSection] = {}
+    roles: RolesSection = RolesSection()
+    providers: dict[Name, ProviderSection] = {}
+    routes: dict[RouteName, RouteSection] = {}
+
+
+# Keys that exist in the wider design. Accepting them without effect would be a lie, and "unknown
+# key" would be a riddle.
+_NOT_IN_THIS_VERSION = {
+    ("memory", "kv_store"): "KV snapshots on disk are not part of this version",
+    ("providers", "*", "prices"): "the price book is not part of this version",
+    ("models", "*", "command"): 'the engine "command" is not part of this version',
+}
+_NOT_A_DEFAULT = {"source", "path", "aliases"}
+
+
+def read_sections(text: str, file: str) -> FileSections:
+    """The validated content of `text`. Raises ConfigError for the first thing that is wrong."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}: correct that line") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: not valid TOML: nested too deeply") from error
+    try:
+        return FileSections.model_validate(document)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        message = _problem_text(problems[0], text, file)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(message + more) from error
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def key_error(
+    text: str, file: str, key: tuple[str | int, ...], message: str, value: object = None
+) -> ConfigError:
+    """A ConfigError about `key`: where it stands, the value found if given, then `message`."""
+    found = "" if value is None else f" = {_shown(value)}"
+    return ConfigError(f"{_place(text, file, key)}{found}: {message}")
+
+
+def near_names(name: str, known: list[str]) -> str:
+    """ "did you mean 'x'?", or the known names where none is near."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return "known: " + ", ".join(known) if known else "there are none"
+
+
+def _shown(value: object) -> str:
+    """A value found, close to how TOML writes it and short enough for one line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+# Where people paste keys by mistake: what stands there is never repeated.
+_MAY_HOLD_A_KEY = {"api_keys_env", "api_key_env", "base_url", "headers"}
+_REQUIRED = {"base_url", "provider", "model"}
+
+
+def _problem_text(problem: Any, text: str, file: str) -> str:
+    is_name = "[key]" in problem["loc"]
+    loc = tuple(part for part in problem["loc"] if part != "[key]")
+    place = _place(text, file, loc)
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key; {_unknown_key_remedy(loc)}"
+    if problem["type"] == "missing":
+        return f"{place}: missing; add it"
+    if is_name:
+        return f"{place}: {_expected(problem)}; rename it"
+    value = "" if _MAY_HOLD_A_KEY & set(loc) else f" = {_shown(problem['input'])}"
+    remedy = "correct it" if loc[-1] in _REQUIRED else "correct it or remove it"
+    return f"{place}{value}: {_expected(problem)}; {remedy}"
+
+
+def _expected(problem: Any) -> str:
+    kind, ctx = problem["type"], problem.get("ctx", {})
+    match kind:
+        case "value_error":
+            return str(ctx["error"])
+        case "literal_error":
+            return f"expected {ctx['expected']}"
+        case "greater_than_equal":
+            return f"expected {ctx['ge']} or more"
+        case "greater_than":
+            return f"expected more than {ctx['gt']}"
+        case "less_than_equal":
+            return f"expected {ctx['le']} or less"
+        case "less_than":
+            return f"expected less than {ctx['lt']}"
+        case _ if kind in _EXPECTED_TYPES:
+            return f"expected {_EXPECTED_TYPES[kind]}"
+        case _:
+            return str(problem["msg"]).lower()
+
+
+_EXPECTED_TYPES = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text in quotes",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
+
+
+def _unknown_key_remedy(loc: tuple[str | int, ...]) -> str:
+    for pattern, reason in _NOT_IN_THIS_VERSION.items():
+        if len(pattern) == len(loc) and all(p in ("*", part) for p, part in zip(pattern, loc, strict=True)):
+            return f"{reason}: remove it"
+    *table, key = loc
+    if table == ["defaults"] and key in _NOT_A_DEFAULT:
+        return 'it belongs to one model: move it under [models."NAME"]'
+    return near_names(str(key), _known_keys(table))
+
+
+def _known_keys(table: list[str | int]) -> list[str]:
+    """The keys that the table at `table` may have, read from the sections above."""
+    section: type[Section] = FileSections
+    parts = iter(table)
+    for part in parts:
+        annotation = section.model_fields[str(part)].annotation
+        (section,) = _sections_in(annotation)
+        if get_origin(annotation) is dict:
+            next(parts, None)  # the name that the user chose
+    return list(section.model_fields)
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for arg in get_args(annotation) for found in _sections_in(arg)]
+
+
+def _place(text: str, file: str, key: tuple[str | int, ...]) -> str:
+    line = _line_of(text, key)
+    dotted = ".".join(_quoted(part) for part in key)
+    return f"{file}:{line}: {dotted}" if line else f"{file}: {dotted}"
+
+
+def _quoted(part: str | int) -> str:
+    return str(part) if re.fullmatch(r"[\w-]+", str(part)) else f'"{part}"'
+
+
+_HEADER_LINE = re.compile(r"\s*(\[[^\[\]]+\])\s*(?:#.*)?")
+_KEY_LINE = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[\w.\s-])+?)\s*=""")
+
+
+def _line_of(text: str, key: tuple[str | int, ...]) -> int | None:
+    """The line where `key`, or failing that the table it is in, begins. A cheap scan, not a parser:
+    text inside a multi-line string could fool it, into a wrong line number and nothing worse."""
+    table: tuple[str, ...] = ()
+    best_line, best_depth = None, 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER_LINE.fullmatch(line):
+            table = here = _key_path(header[1])
+        elif match := _KEY_LINE.match(line):
+            here = table + _key_path(f"{match[1]} = 0")
+        else:
+            continue
+        if len(here) > best_depth and here == key[: len(here)]:
+            best_line, best_depth = number, len(here)
+    return best_line
+
+
+def _key_path(line: str) -> tuple[str, ...]:
+    """`[a."b.c"]` or `a."b.c" = 0` -> ("a", "b.c")."""
+    try:
+        document: Any = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return ()
+    path: list[str] = []
+    while isinstance(document, Mapping) and document:
+        part, document = next(iter(document.items()))
+        path.append(part)
+    return tuple(path)

@@ -1,0 +1,1 @@
+"""Wire dialects: pure translations between HTTP bodies and inference.chat. They do not import each other."""

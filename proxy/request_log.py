@@ -1,0 +1,95 @@
+"""Recent requests, in memory: one record for each, with exactly one outcome.
+
+The record has the fields of the ledger's row that are known without prices and attribution.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from inference.chat import Usage
+from inference.errors import Fault, HotseatError
+from proxy.errors import status_of
+
+KEPT = 1000
+MAX_NAME_CHARS = 256
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """Open while the request runs; times in seconds.
+
+    `status` is 0 until the outcome is known; 499: the client left.
+    """
+
+    request_id: str
+    started_at: float  # epoch
+    run: str
+    dialect: str
+    requested_model: str = ""
+    model: str = ""
+    upstream: str = ""
+    stream: bool = False
+    status: int = 0
+    code: str = ""
+    fault: Fault | None = None
+    finish_reason: str = ""
+    queue_s: float = 0.0
+    load_s: float = 0.0
+    ttft_s: float | None = None
+    total_s: float = 0.0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def count(self, usage: Usage) -> None:
+        self.input_tokens = usage.input_tokens
+        self.cached_tokens = usage.cached_tokens
+        self.output_tokens = usage.output_tokens
+        self.reasoning_tokens = usage.reasoning_tokens
+
+    def fail(self, error: HotseatError) -> None:
+        self.status = status_of(error)
+        self.code = error.code
+        self.fault = error.fault
+
+
+class RequestLog:
+    def __init__(self, kept: int = KEPT) -> None:
+        self._records: deque[RequestRecord] = deque(maxlen=kept)
+
+    @contextlib.contextmanager
+    def track(self, request_id: str, run: str, dialect: str) -> Iterator[RequestRecord]:
+        """A record that is filed when the block ends, however it ends."""
+        record = RequestRecord(request_id, time.time(), run, dialect)
+        begun_s = time.perf_counter()
+        try:
+            yield record
+            record.status = record.status or 200
+        except HotseatError as error:
+            record.fail(error)
+            raise
+        except BaseException as error:
+            record.status = 499 if isinstance(error, CancelledError) else 500
+            record.code = "cancelled" if isinstance(error, CancelledError) else "internal_error"
+            record.fault = "proxy"
+            raise
+        finally:
+            record.total_s = time.perf_counter() - begun_s
+            self._records.append(record)
+
+    def recent(self, limit: int, *, run: str | None = None, model: str | None = None) -> list[RequestRecord]:
+        """Newest first."""
+        chosen: list[RequestRecord] = []
+        for record in reversed(self._records):
+            if len(chosen) == limit:
+                break
+            if (run is None or record.run == run) and (model is None or record.model == model):
+                chosen.append(record)
+        return chosen

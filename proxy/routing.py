@@ -1,0 +1,93 @@
+"""Requested name -> Route. Pure: built once from the configuration, asked on every request.
+
+A name means a model, an alias of one, a role, or a remote route, and exactly as it is written.
+What means nothing is an error with near names: never a silent default, never a path or an address.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inference.errors import UnknownModel
+from proxy.config import Config, RouteConfig
+from proxy.errors import NoSuchPath, OfflineRefusal, RouteNotServed
+
+RUN_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAX_NAME_CHARS = 256
+MAX_NEAR_NAMES = 5
+MAX_LISTED_NAMES = 12
+
+
+def run_of(path_params: Mapping[str, str]) -> str:
+    """The run token of /r/{run}/v1/…, or "". Raises NoSuchPath."""
+    run = path_params.get("run", "")
+    if run and not RUN_TOKEN.fullmatch(run):
+        raise NoSuchPath("the run in the path must be 1 to 64 of A-Z a-z 0-9 . _ -")
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who answers: an upstream by name, and the model's name there."""
+
+    upstream: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    local: Mapping[str, Route]
+    remote: Mapping[str, RouteConfig]
+    offline: bool
+
+    def resolve(self, requested: str) -> Route:
+        """Raises UnknownModel, and for a remote route OfflineRefusal or RouteNotServed."""
+        route = self.local.get(requested)
+        if route is not None:
+            return route
+        remote = self.remote.get(requested)
+        if remote is None:
+            raise UnknownModel(_unknown(requested, [*self.local, *self.remote]), param="model")
+        if self.offline:
+            raise OfflineRefusal(
+                f"'{requested}' is answered by {remote.provider}, and this server runs with --offline:"
+                " choose a local model",
+                param="model",
+            )
+        raise RouteNotServed(
+            f"'{requested}' is answered by {remote.provider}; remote routes are not served by this version:"
+            " choose a local model",
+            param="model",
+        )
+
+
+def route_table(config: Config) -> RouteTable:
+    local = {name: Route("local", name) for name in config.models}
+    for name, entry in config.models.items():
+        local.update({alias: Route("local", name) for alias in entry.spec.aliases})
+    remote = dict(config.routes)
+    for role, target in config.roles.items():
+        if target in local:
+            local[role] = local[target]
+        elif target in remote:
+            remote[role] = remote[target]
+    return RouteTable(local=local, remote=remote, offline=config.offline)
+
+
+def _unknown(requested: str, names: list[str]) -> str:
+    """Long names are neither compared nor repeated: the comparison is quadratic."""
+    if len(requested) > MAX_NAME_CHARS:
+        return f"the model name has {len(requested)} characters; this server has: {_listed(names)}"
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(requested.casefold(), folded, n=MAX_NEAR_NAMES, cutoff=0.5)
+    if near:
+        return f"the model {requested!r} does not exist; near names: {_listed([folded[n] for n in near])}"
+    return f"the model {requested!r} does not exist; this server has: {_listed(names)}"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:MAX_LISTED_NAMES]) or "no models"
+    return f"{shown}, …" if len(names) > MAX_LISTED_NAMES else shown

@@ -1,0 +1,185 @@
+"""`hotseat serve`: everything put together, run until a signal, and taken down in order.
+
+bind check → socket → device → headers → pool → app → uvicorn
+signal     → no new leases, running ones finish (limits.shutdown_grace_s) → connections → workers
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from inference.gpu import DeviceMemory, MemoryMeter, NvmlMeter, budget_bytes, open_meter
+from inference.pool import WorkerPool
+from inference.pool_state import PoolSettings
+from proxy.app import create_app
+from proxy.auth import check_bind
+from proxy.config import Config, Limits
+from proxy.connection import uvicorn_config
+from proxy.inventory import Surveyed, survey
+from proxy.listener import listen
+
+FLUSH_S = 2
+"""After the last lease has ended: what an answer has to reach its client in."""
+
+MAX_LOGGED_PATH = 200
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+_log = logging.getLogger("hotseat.access")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What `serve` says of itself when it answers."""
+
+    config: Config
+    url: str
+    device: DeviceMemory
+    device_note: str | None
+    budget_bytes: int
+    surveyed: tuple[Surveyed, ...]
+
+
+def serve(config: Config, *, announce: Callable[[Serving], None], log_requests: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT. Raises HotseatError for what keeps it from starting."""
+    check_bind(config.server.host, config.server.api_keys)
+    with contextlib.closing(listen(config.server.host, config.server.port)) as listener:
+        meter = open_meter(config.memory.device)
+        # Workers inherit it. llama.cpp would spread a model over all GPUs it can see, in CUDA's order
+        # and not NVML's; the budget is that of one.
+        os.environ["CUDA_VISIBLE_DEVICES"] = meter.uuid if isinstance(meter, NvmlMeter) else ""
+        device = meter.device()
+        serving = Serving(
+            config=config,
+            url=_url(config.server.host, listener),
+            device=device,
+            device_note=meter.note,
+            budget_bytes=budget_bytes(meter, config.memory.budget_bytes, config.memory.reserve_bytes),
+            surveyed=tuple(survey(config, device)),
+        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(serving, meter, listener, announce, log_requests))
+
+
+async def _serve(
+    serving: Serving,
+    meter: MemoryMeter,
+    listener: socket.socket,
+    announce: Callable[[Serving], None],
+    log_requests: bool,
+) -> None:
+    config, limits = serving.config, serving.config.server.limits
+    models = [found.pool_model() for found in serving.surveyed]
+    async with WorkerPool(models, _pool_settings(limits, serving.budget_bytes), meter) as pool:
+        app = create_app(config, pool, meter)
+        outermost = RequestLines(app) if log_requests else app
+        uvicorn_settings = uvicorn_config(outermost, config.server, log_level="warning")
+        uvicorn_settings.timeout_graceful_shutdown = FLUSH_S
+        server = _Server(uvicorn_settings, on_started=lambda: announce(serving))
+        with _stopping_on_signals(server, pool, app.state.stopping, limits.shutdown_grace_s):
+            await server.serve(sockets=[listener])
+
+
+def _pool_settings(limits: Limits, budget: int) -> PoolSettings:
+    return PoolSettings(
+        budget_bytes=budget,
+        max_queue_per_model=limits.max_queue_per_model,
+        max_queue_total=limits.max_queue_total,
+        max_wait_s=limits.max_wait_s,
+        load_timeout_s=limits.load_timeout_s,
+        stop_grace_s=limits.stop_grace_s,
+    )
+
+
+class RequestLines:
+    """ASGI layer: one log line for each request. The path goes without its query, which could hold a key."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun_s = time.perf_counter()
+        status = 0
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        finally:
+            took_ms = 1000 * (time.perf_counter() - begun_s)
+            path = ascii(scope["path"][:MAX_LOGGED_PATH])
+            _log.info("%s %s: %s in %.0f ms", scope["method"], path, status or "no answer", took_ms)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: they would end this process by the signal, not with exit 0."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+
+@contextlib.contextmanager
+def _stopping_on_signals(
+    server: _Server, pool: WorkerPool, is_stopping: asyncio.Event, grace_s: float
+) -> Generator[None]:
+    """The first signal drains, with answers going on and new requests refused; a second one cuts it short."""
+    loop = asyncio.get_running_loop()
+    stopping: list[asyncio.Task[None]] = []
+
+    async def drain() -> None:
+        is_stopping.set()
+        await pool.drain(grace_s)
+        server.should_exit = True
+
+    def on_signal() -> None:
+        if stopping:
+            server.should_exit = server.force_exit = True
+        else:
+            stopping.append(loop.create_task(drain()))
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+        for task in stopping:
+            task.cancel()
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    """Where this machine reaches the socket: a wildcard address is not one to call."""
+    port = listener.getsockname()[1]
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host.strip("[]"), host)
+    if ":" in name and not name.startswith("["):
+        name = f"[{name}]"
+    return f"http://{name}:{port}"

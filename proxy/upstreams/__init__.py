@@ -1,0 +1,1 @@
+"""Upstreams: the things that answer a ChatRequest."""

@@ -1,0 +1,35 @@
+"""What the endpoints ask of whoever answers: a local pool now, a remote provider later."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, GenerateRequest
+from inference.messages import PromptProgress
+
+Batch = Sequence[ChatEvent | PromptProgress]
+"""All that had come when the reader woke up: one write to the client for each."""
+
+
+class Exchange(Protocol):
+    """One request under way. `queue_s` and `load_s` are what it waited for."""
+
+    @property
+    def queue_s(self) -> float: ...
+
+    @property
+    def load_s(self) -> float: ...
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[Batch, None]:
+        """Ends after the batch that holds Finish, or raises HotseatError. Closing it cancels the request."""
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings: ...
+
+
+class Upstream(Protocol):
+    name: str
+
+    def open(self, model: str) -> AbstractAsyncContextManager[Exchange]:
+        """Waits until `model` may be used. Raises HotseatError; cancelling it gives the place up."""

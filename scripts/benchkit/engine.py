@@ -1,0 +1,158 @@
+"""Output tok/s and time to first token at 1, 4 and 8 clients, Hotseat beside llama-server.
+
+Both servers run the same GGUF file with the same threads and slots, through HTTP, in the same
+run; rounds alternate who goes first. Prompts are about 80 tokens and all different, so that
+nothing can be reused; `--shared-prefix N` puts the same N words before each instead. Each figure
+is the median over rounds, and the ratio is the median of the rounds' ratios.
+
+Examples:
+    scripts/bench-engine
+    scripts/bench-engine --rounds 3 --clients 1,8 --peer /path/to/llama-server
+    scripts/bench-engine --shared-prefix 1000 --clients 4,8
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from benchkit.figures import figure, machine, median, note, percentile
+from benchkit.peers import demo_model, find_llama_server
+from benchkit.servers import hotseat, llama_server
+from benchkit.streams import Load, closed_loop
+
+WORDS = (
+    "river stone garden window letter ocean market engine silver forest bridge candle mirror winter "
+    "harbor meadow copper signal thunder ladder"
+).split()
+PROMPT_WORDS = 60  # about 80 tokens
+
+
+def prompts(seed: random.Random, shared: str) -> Iterator[str]:
+    """Endless different prompts."""
+    for number in itertools.count():
+        words = " ".join(seed.choices(WORDS, k=PROMPT_WORDS))
+        yield f"{shared}Story {number} {seed.randrange(10**9)}: {words}. Then"
+
+
+def models_toml(model: Path, n_ctx: int, slots: int, threads: int) -> str:
+    return (
+        f'[models.bench]\npath = "{model}"\nn_ctx = {n_ctx}\nslots = {slots}\nthreads = {threads}\n'
+        '[memory]\ndevice = "cpu"\n'
+    )
+
+
+async def identical_share(url: str, slots: int, max_tokens: int) -> tuple[int, int]:
+    """How many of `slots` concurrent greedy streams equal their own single-client output."""
+    texts = list(itertools.islice(prompts(random.Random(7), ""), slots))
+    alone = [(await closed_loop(url, "bench", [[text]], max_tokens)).answers[0].text for text in texts]
+    # Fresh slots' worth of other prompts, so that the concurrent run prefills from nothing too.
+    await closed_loop(url, "bench", [[f"{text} again"] for text in reversed(texts)], 1)
+    together = await closed_loop(url, "bench", [[text] for text in texts], max_tokens)
+    return sum(a == b.text for a, b in zip(alone, together.answers, strict=True)), slots
+
+
+async def measure(url: str, clients: int, requests: int, max_tokens: int, source: Iterator[str]) -> Load:
+    return await closed_loop(
+        url, "bench", [[next(source) for _ in range(requests)] for _ in range(clients)], max_tokens
+    )
+
+
+@click.command(help=__doc__)
+@click.option("--clients", default="1,4,8", show_default=True, help="Client counts, comma-separated.")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--requests", default=2, show_default=True, help="Requests of each client in a round.")
+@click.option("--max-tokens", default=64, show_default=True)
+@click.option("--slots", default=8, show_default=True)
+@click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
+@click.option("--shared-prefix", default=0, show_default=True, help="Words every prompt begins with.")
+@click.option(
+    "--model", type=click.Path(path_type=Path), default=None, help="Default: the SmolLM2 demo model."
+)
+@click.option("--peer", type=click.Path(path_type=Path), default=None, help="llama-server binary.")
+def main(
+    clients: str,
+    rounds: int,
+    requests: int,
+    max_tokens: int,
+    slots: int,
+    threads: int,
+    shared_prefix: int,
+    model: Path | None,
+    peer: Path | None,
+) -> None:
+    counts = [int(count) for count in clients.split(",")]
+    file = model or demo_model("smollm2")
+    binary = peer or find_llama_server()
+    asyncio.run(compare(file, binary, counts, rounds, requests, max_tokens, slots, threads, shared_prefix))
+
+
+async def compare(
+    file: Path,
+    binary: Path,
+    counts: list[int],
+    rounds: int,
+    requests: int,
+    max_tokens: int,
+    slots: int,
+    threads: int,
+    shared_prefix: int,
+) -> None:
+    n_ctx = 1024 if not shared_prefix else 4096
+    seed = random.Random(1)
+    shared = " ".join(seed.choices(WORDS, k=shared_prefix)) + "\n" if shared_prefix else ""
+    source = prompts(seed, shared)
+    peer_options = ["-c", str(n_ctx * slots), "-np", str(slots), "-t", str(threads), "-tb", str(threads)]
+    async with (
+        hotseat(models_toml(file, n_ctx, slots, threads)) as ours,
+        llama_server(binary, file, *peer_options) as theirs,
+    ):
+        for url in (ours, theirs):
+            await measure(url, slots, 1, 4, source)  # load, warm caches
+        runs: dict[tuple[str, int], list[Load]] = {}
+        for number in range(rounds):
+            order = [("hotseat", ours), ("llama-server", theirs)]
+            for count in counts:
+                for name, url in order if number % 2 == 0 else order[::-1]:
+                    load = await measure(url, count, requests, max_tokens, source)
+                    runs.setdefault((name, count), []).append(load)
+                    note(f"round {number + 1}: {name} x{count}: {load.output_tokens_per_s:.1f} tok/s")
+        same, of = await identical_share(ours, slots, 48)
+    for count in counts:
+        report(count, runs[("hotseat", count)], runs[("llama-server", count)], shared_prefix)
+    figure("greedy_streams_identical_to_single_client", same / of, "share", streams=of, **machine())
+
+
+def report(count: int, ours: list[Load], theirs: list[Load], shared_prefix: int) -> None:
+    ratios = [a.output_tokens_per_s / b.output_tokens_per_s for a, b in zip(ours, theirs, strict=True)]
+    evidence = {"clients": count, "rounds": len(ours), "shared_prefix_words": shared_prefix}
+    figure(
+        "output_tokens_per_s_ratio_to_llama_server",
+        median(ratios),
+        "ratio",
+        **evidence,
+        hotseat=round(median([load.output_tokens_per_s for load in ours]), 1),
+        llama_server=round(median([load.output_tokens_per_s for load in theirs]), 1),
+        lowest=round(min(ratios), 3),
+        highest=round(max(ratios), 3),
+        **machine(),
+    )
+    ttft = [[answer.ttft_s for load in loads for answer in load.answers] for loads in (ours, theirs)]
+    figure(
+        "ttft_p50_ratio_to_llama_server",
+        percentile(ttft[0], 0.5) / percentile(ttft[1], 0.5),
+        "ratio",
+        **evidence,
+        hotseat_s=round(percentile(ttft[0], 0.5), 3),
+        llama_server_s=round(percentile(ttft[1], 0.5), 3),
+    )
+
+
+if __name__ == "__main__":
+    main()

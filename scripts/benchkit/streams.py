@@ -1,0 +1,93 @@
+"""Closed-loop streaming clients: each sends its next request when the last one has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One streamed completion. Seconds from sending; tokens as the server's usage says."""
+
+    text: str
+    ttft_s: float
+    total_s: float
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Answers of a run of clients and its wall time."""
+
+    answers: list[Answer] = field(default_factory=list)
+    wall_s: float = 0.0
+
+    @property
+    def output_tokens_per_s(self) -> float:
+        return sum(answer.output_tokens for answer in self.answers) / self.wall_s
+
+
+async def stream_completion(
+    session: aiohttp.ClientSession, base_url: str, model: str, prompt: str, max_tokens: int
+) -> Answer:
+    """One greedy /v1/completions stream of exactly `max_tokens` tokens."""
+    body = {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    started_s = time.perf_counter()
+    first_s = 0.0
+    pieces: list[str] = []
+    usage: dict[str, object] = {}
+    async with session.post(f"{base_url}/v1/completions", json=body) as response:
+        if response.status != 200:
+            raise RuntimeError(f"{base_url} answered {response.status}: {(await response.text())[:500]}")
+        async for line in response.content:
+            if not line.startswith(b"data: {"):
+                continue
+            chunk = json.loads(line[6:])
+            if "error" in chunk:
+                raise RuntimeError(f"{base_url} failed mid-stream: {chunk['error']}")
+            if chunk.get("usage"):
+                usage = chunk["usage"]
+            text = chunk["choices"][0]["text"] if chunk["choices"] else ""
+            if text and not pieces:
+                first_s = time.perf_counter()
+            pieces.append(text)
+    details = usage.get("prompt_tokens_details")
+    return Answer(
+        text="".join(pieces),
+        ttft_s=first_s - started_s,
+        total_s=time.perf_counter() - started_s,
+        input_tokens=int(str(usage["prompt_tokens"])),
+        cached_tokens=int(details.get("cached_tokens", 0)) if isinstance(details, dict) else 0,
+        output_tokens=int(str(usage["completion_tokens"])),
+    )
+
+
+async def closed_loop(base_url: str, model: str, prompts: Sequence[Sequence[str]], max_tokens: int) -> Load:
+    """One client per list of prompts, all at once."""
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)  # llama-server closes after a stream
+    timeout = aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+
+        async def client(mine: Sequence[str]) -> list[Answer]:
+            return [await stream_completion(session, base_url, model, p, max_tokens) for p in mine]
+
+        started_s = time.perf_counter()
+        answers = await asyncio.gather(*(client(mine) for mine in prompts))
+        wall_s = time.perf_counter() - started_s
+    return Load([answer for mine in answers for answer in mine], wall_s)

@@ -1,0 +1,163 @@
+"""Who may talk to the server: decisions alone. Over HTTP: test_admin.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from inference.errors import ConfigError
+from proxy.auth import access_policy, check_access, check_bind, host_name
+from proxy.config import Secret, ServerConfig
+from proxy.errors import Forbidden, Unauthorized
+
+LOCAL = access_policy(ServerConfig(allowed_hosts=("gpu.lan",)))
+KEYED = access_policy(ServerConfig(api_keys=(Secret("sk-first"), Secret("sk-second"))))
+HOST = (b"host", b"127.0.0.1:8080")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8", "LOCALHOST"])
+def test_loopback_needs_no_key(host: str) -> None:
+    check_bind(host, ())
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "", "192.168.1.5", "example.com", "localhost.evil.example"]
+)
+def test_other_binds_need_a_key(host: str) -> None:
+    check_bind(host, ("sk-x",))
+    with pytest.raises(ConfigError, match="without an API key"):
+        check_bind(host, ())
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (b"localhost", "localhost"),
+        (b"LocalHost:8080", "localhost"),
+        (b"[::1]:80", "::1"),
+        (b"::1", "::1"),
+        (b"gpu.lan.", "gpu.lan"),
+        (b"127.0.0.1:1:2", "127.0.0.1:1:2"),
+        (b"", ""),
+    ],
+)
+def test_host_name(header: bytes, name: str) -> None:
+    assert host_name(header) == name
+
+
+@pytest.mark.parametrize("host", [b"127.0.0.1", b"localhost:1", b"[::1]:8080", b"GPU.lan:8080"])
+def test_own_names_pass(host: bytes) -> None:
+    check_access(LOCAL, "/", [(b"host", host)])
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [],
+        [b"evil.example"],
+        [b""],
+        [b"127.0.0.1.evil.example"],
+        [b"192.168.0.1"],
+        [b"localhost", b"localhost"],
+        [b"a\xff"],
+    ],
+)
+def test_other_names_are_refused(hosts: list[bytes]) -> None:
+    with pytest.raises(Forbidden):
+        check_access(LOCAL, "/health", [(b"host", host) for host in hosts])
+
+
+def test_wildcard_bind_takes_addresses_but_no_names() -> None:
+    policy = access_policy(ServerConfig(host="0.0.0.0", api_keys=(Secret("k"),)))
+    key = (b"x-api-key", b"k")
+    check_access(policy, "/", [(b"host", b"192.168.1.5:8080"), key])
+    check_access(policy, "/", [(b"host", b"[fe80::1]:8080"), key])
+    with pytest.raises(Forbidden):
+        check_access(policy, "/", [(b"host", b"rebound.example"), key])
+
+
+def test_bind_address_is_a_good_host() -> None:
+    policy = access_policy(ServerConfig(host="10.0.0.7", api_keys=(Secret("k"),)))
+    check_access(policy, "/health", [(b"host", b"10.0.0.7:8080")])
+
+
+@pytest.mark.parametrize("origin", [b"http://127.0.0.1:8080", b"https://127.0.0.1:8080"])
+def test_same_origin_passes(origin: bytes) -> None:
+    check_access(LOCAL, "/", [HOST, (b"origin", origin)])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"http://evil.example",
+        b"null",
+        b"",
+        b"http://localhost:3000",
+        b"http://127.0.0.1",
+        b"file://127.0.0.1:8080",
+    ],
+)
+def test_other_origins_are_refused(origin: bytes) -> None:
+    with pytest.raises(Forbidden):
+        check_access(LOCAL, "/", [HOST, (b"origin", origin)])
+
+
+def test_one_good_origin_does_not_excuse_another() -> None:
+    with pytest.raises(Forbidden):
+        check_access(
+            LOCAL, "/", [HOST, (b"origin", b"http://127.0.0.1:8080"), (b"origin", b"http://evil.example")]
+        )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"authorization", b"Bearer sk-first"),
+        (b"authorization", b"bearer  sk-second "),
+        (b"x-api-key", b"sk-second"),
+    ],
+)
+def test_any_configured_key_opens(header: tuple[bytes, bytes]) -> None:
+    check_access(KEYED, "/v1/models", [HOST, header])
+
+
+def test_a_second_header_with_the_key_opens_too() -> None:
+    check_access(
+        KEYED, "/v1/models", [HOST, (b"authorization", b"Bearer other"), (b"x-api-key", b"sk-first")]
+    )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"authorization", b"")],
+        [(b"authorization", b"Bearer ")],
+        [(b"authorization", b"Basic sk-first")],
+        [(b"authorization", b"sk-first")],
+        [(b"authorization", b"Bearer sk-firs")],
+        [(b"authorization", b"Bearer sk-first2")],
+        [(b"authorization", b"Bearer SK-FIRST")],
+        [(b"authorization", b"Bearer sk-first\xff")],
+        [(b"x-api-key", b"")],
+        [(b"x-api-key", b"<secret>")],
+        [(b"cookie", b"key=sk-first")],
+    ],
+)
+def test_wrong_keys(headers: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        check_access(KEYED, "/v1/models", [HOST, *headers])
+    assert "sk-" not in caught.value.message
+
+
+def test_health_needs_no_key_but_a_good_host() -> None:
+    check_access(KEYED, "/health", [HOST])
+    with pytest.raises(Forbidden):
+        check_access(KEYED, "/health", [(b"host", b"evil.example")])
+
+
+def test_without_keys_any_key_is_ignored() -> None:
+    check_access(LOCAL, "/v1/models", [HOST, (b"authorization", b"Bearer whatever")])
+
+
+def test_policy_does_not_show_its_keys() -> None:
+    assert "sk-" not in repr(KEYED)
