@@ -6,13 +6,15 @@ A slot is one sequence of the batch; its cached tokens are those whose KV entrie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 TokenArray = npt.NDArray[np.int32]
+Tier = Literal["slot", "memory", "disk"]
 
 MIN_COPY_TOKENS = 32
 """A shorter common prefix is computed again: copying a stream costs milliseconds, and a slot's memory."""
@@ -39,7 +41,7 @@ class SlotView:
     A sequence can be cut back to any length of at least `trim_floor`, and to one of `checkpoints`.
     Full attention has floor 0; a sliding window reaches back only so far; recurrent layers cannot
     go back at all, so their floor is the whole. `coming`: the prompt being prefilled here, whose
-    tokens will be cached soon.
+    tokens will be cached soon. `tier`: where the state lies.
     """
 
     index: int
@@ -49,16 +51,28 @@ class SlotView:
     trim_floor: int = 0
     checkpoints: tuple[int, ...] = ()
     coming: TokenArray | None = None
+    tier: Tier = "slot"
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Run in slot `index`, after copying `copy_from` (a slot, or a snapshot) there if set, keeping
-    `reuse` tokens."""
+    `reuse` tokens.
+
+    `nearest` is what has the longest common prefix with the prompt, `prefix` its length: no part of
+    the decision, but it explains it (prefix_report.py). None where nothing is cached at all.
+    """
 
     index: int
     reuse: int
     copy_from: int | None = None
+    nearest: int | None = field(default=None, compare=False)
+    prefix: int = field(default=0, compare=False)
+
+    @property
+    def source(self) -> int:
+        """The slot or snapshot whose tokens are reused."""
+        return self.index if self.copy_from is None else self.copy_from
 
 
 def common_prefix(a: TokenArray, b: TokenArray) -> int:
@@ -76,7 +90,12 @@ def reusable(prompt: TokenArray, slot: SlotView) -> int:
 
     At least one prompt token is always computed: its logits are needed.
     """
-    prefix = min(common_prefix(prompt, slot.cached), len(prompt) - 1)
+    return reusable_prefix(common_prefix(prompt, slot.cached), len(prompt), slot)
+
+
+def reusable_prefix(prefix: int, n_prompt: int, slot: SlotView) -> int:
+    """`reusable` where the common prefix is known."""
+    prefix = min(prefix, n_prompt - 1)
     if prefix == len(slot.cached) or prefix >= slot.trim_floor:
         return prefix
     return max((n for n in slot.checkpoints if n <= prefix), default=0)
@@ -104,7 +123,20 @@ def place(prompt: TokenArray, slots: Sequence[SlotView]) -> Placement | None:
     idle = [slot for slot in slots if not slot.busy]
     if not idle:
         return None
-    reuse = {slot.index: reusable(prompt, slot) for slot in slots}
+    common = {slot.index: common_prefix(prompt, slot.cached) for slot in slots}
+    reuse = {slot.index: reusable_prefix(common[slot.index], len(prompt), slot) for slot in slots}
+    placement = _choose(slots, idle, reuse)
+    nearest = max(
+        (slot for slot in slots if len(slot.cached)),
+        key=lambda slot: (common[slot.index], slot.index == placement.source, slot.used_at),
+        default=None,
+    )
+    if nearest is None:
+        return placement
+    return replace(placement, nearest=nearest.index, prefix=common[nearest.index])
+
+
+def _choose(slots: Sequence[SlotView], idle: Sequence[SlotView], reuse: Mapping[int, int]) -> Placement:
     home = max(idle, key=lambda slot: (reuse[slot.index], slot.used_at))
     source = max(slots, key=lambda slot: (reuse[slot.index], slot.index == home.index))
     gain = reuse[source.index] - reuse[home.index]

@@ -1,4 +1,4 @@
-"""The memory that models share, as measured: an NVIDIA GPU's through NVML, else the host's RAM.
+"""The device that models share, as measured: an NVIDIA GPU through NVML, else the host.
 
 NVML only looks: unlike a CUDA context it takes no memory on the device, so the proxy may use it.
 A meter never raises once it is open. What it cannot read it reports as unknown, and `note` says why.
@@ -6,9 +6,10 @@ A meter never raises once it is open. What it cannot read it reports as unknown,
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -30,6 +31,37 @@ class DeviceMemory:
     name: str
     total_bytes: int
     free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSample:
+    """The device at one moment. None: the driver hides it, or the device has no such thing.
+
+    Shares are 0 to 1: `utilisation` of time in which something ran (on the host: of all cores'
+    time since the sample before). `energy_j` counts since the driver was loaded.
+    """
+
+    at_s: float
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    utilisation: float | None = None
+    memory_utilisation: float | None = None
+    power_w: float | None = None
+    energy_j: float | None = None
+    temperature_c: float | None = None
+    clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProcess:
+    """A process with memory on the GPU. In a container the driver may number it as the host does:
+    then it has no name here, or passes for foreign. `used_bytes` None: the driver hides it."""
+
+    pid: int
+    name: str | None
+    used_bytes: int | None
+    is_foreign: bool
 
 
 class MemoryMeter(Protocol):
@@ -114,6 +146,15 @@ class NvmlLibrary(Protocol):
     def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any: ...  # noqa: N802
     def nvmlDeviceGetComputeRunningProcesses(self, handle: Any) -> Sequence[Any]: ...  # noqa: N802
     def nvmlDeviceGetGraphicsRunningProcesses(self, handle: Any) -> Sequence[Any]: ...  # noqa: N802
+    def nvmlDeviceGetUtilizationRates(self, handle: Any) -> Any: ...  # noqa: N802
+    def nvmlDeviceGetPowerUsage(self, handle: Any) -> int: ...  # noqa: N802
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any) -> int: ...  # noqa: N802
+    def nvmlDeviceGetTemperature(self, handle: Any, sensor: int) -> int: ...  # noqa: N802
+    def nvmlDeviceGetClockInfo(self, handle: Any, kind: int) -> int: ...  # noqa: N802
+
+
+_TEMPERATURE_GPU = 0  # nvml.h: NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, NVML_CLOCK_MEM
+_CLOCK_SM, _CLOCK_MEM = 1, 2
 
 
 class NoGpu(Exception):
@@ -126,8 +167,9 @@ class NvmlMeter:
     `uuid` names the GPU to CUDA whatever the order of devices there: CUDA_VISIBLE_DEVICES=<uuid>.
     """
 
-    def __init__(self, library: NvmlLibrary, index: int = 0) -> None:
+    def __init__(self, library: NvmlLibrary, index: int = 0, *, identify: Identify | None = None) -> None:
         self._library = library
+        self._identify = identify or identify_process
         self.note: str | None = None
         try:
             library.nvmlInit()
@@ -161,25 +203,86 @@ class NvmlMeter:
         None if NVML does not list it (in a container it may know processes by the host's numbers),
         or if the driver hides it (Windows drivers do).
         """
+        lists = self._process_lists()
+        return _used_by(pid, lists) if lists is not None else None
+
+    def processes(self) -> tuple[DeviceProcess, ...] | None:
+        """Who has memory on this GPU. None if NVML does not say."""
+        lists = self._process_lists()
+        if lists is None:
+            return None
+        pids = sorted({int(process.pid) for listed in lists for process in listed})
+        return tuple(DeviceProcess(pid, *self._describe(pid, _used_by(pid, lists))) for pid in pids)
+
+    def sample(self, at_s: float) -> DeviceSample:
+        library, handle = self._library, self._handle
+        memory = self._asked(library.nvmlDeviceGetMemoryInfo, handle)
+        rates = self._asked(library.nvmlDeviceGetUtilizationRates, handle)
+        power_mw = self._asked(library.nvmlDeviceGetPowerUsage, handle)
+        energy_mj = self._asked(library.nvmlDeviceGetTotalEnergyConsumption, handle)
+        return DeviceSample(
+            at_s=at_s,
+            total_bytes=int(memory.total) if memory else None,
+            free_bytes=int(memory.free) if memory else None,
+            utilisation=rates.gpu / 100 if rates else None,
+            memory_utilisation=rates.memory / 100 if rates else None,
+            power_w=power_mw / 1000 if power_mw is not None else None,
+            energy_j=energy_mj / 1000 if energy_mj is not None else None,
+            temperature_c=self._asked(library.nvmlDeviceGetTemperature, handle, _TEMPERATURE_GPU),
+            clock_mhz=self._asked(library.nvmlDeviceGetClockInfo, handle, _CLOCK_SM),
+            memory_clock_mhz=self._asked(library.nvmlDeviceGetClockInfo, handle, _CLOCK_MEM),
+        )
+
+    def _asked(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """One reading; None where this GPU or driver has none."""
         try:
-            lists = (
+            return function(*arguments)
+        except self._library.NVMLError:
+            return None
+
+    def _describe(self, pid: int, used_bytes: int | None) -> tuple[str | None, int | None, bool]:
+        name, is_ours = self._identify(pid)
+        return name, used_bytes, not is_ours
+
+    def _process_lists(self) -> tuple[Sequence[Any], Sequence[Any]] | None:
+        try:
+            return (
                 self._library.nvmlDeviceGetComputeRunningProcesses(self._handle),
                 self._library.nvmlDeviceGetGraphicsRunningProcesses(self._handle),
             )
         except self._library.NVMLError as error:
             self.note = f"memory of single processes cannot be read; NVML says: {error}"
             return None
-        used: list[list[int | None]] = [[p.usedGpuMemory for p in listed if p.pid == pid] for listed in lists]
-        known = [[n for n in entries if n is not None] for entries in used]
-        if not any(known) or known != used:
-            return None
-        # A process that computes and draws is in both lists, each time with all of its memory; one
-        # that uses several instances of a partitioned GPU is in one list once for each.
-        return max(sum(entries) for entries in known)
 
     def _read(self) -> DeviceMemory:
         memory = self._library.nvmlDeviceGetMemoryInfo(self._handle)
         return DeviceMemory("cuda", self._name, int(memory.total), int(memory.free))
+
+
+def _used_by(pid: int, lists: Sequence[Sequence[Any]]) -> int | None:
+    used: list[list[int | None]] = [[p.usedGpuMemory for p in listed if p.pid == pid] for listed in lists]
+    known = [[n for n in entries if n is not None] for entries in used]
+    if not any(known) or known != used:
+        return None
+    # A process that computes and draws is in both lists, each time with all of its memory; one
+    # that uses several instances of a partitioned GPU is in one list once for each.
+    return max(sum(entries) for entries in known)
+
+
+Identify = Callable[[int], tuple[str | None, bool]]
+"""Name of a process, if it can be had, and whether it is this one or descends from it."""
+
+_MAX_NAME = 64
+
+
+def identify_process(pid: int) -> tuple[str | None, bool]:
+    try:
+        process = psutil.Process(pid)
+        name = "".join(c for c in process.name()[:_MAX_NAME] if c.isprintable())
+        own = os.getpid()
+        return name or None, pid == own or any(parent.pid == own for parent in process.parents())
+    except (psutil.Error, ValueError):
+        return None, False
 
 
 def _pynvml() -> NvmlLibrary:
@@ -209,6 +312,7 @@ class HostMeter:
     ) -> None:
         self.note = note
         self._cgroups = tuple(_cgroup_directories(cgroup_root, own_cgroups))
+        self._cpu_times: tuple[float, float] | None = None  # busy and all, at the sample before
 
     def device(self) -> DeviceMemory:
         ram = psutil.virtual_memory()
@@ -224,6 +328,25 @@ class HostMeter:
             return int(psutil.Process(pid).memory_info().rss)
         except (psutil.Error, ValueError):
             return None
+
+    def processes(self) -> tuple[DeviceProcess, ...] | None:
+        """None: on the host every process has memory, and none is a stranger to the device."""
+        return None
+
+    def sample(self, at_s: float) -> DeviceSample:
+        device = self.device()
+        times = psutil.cpu_times()
+        now = (sum(times) - times.idle - getattr(times, "iowait", 0.0), sum(times))
+        before, self._cpu_times = self._cpu_times, now
+        utilisation = None
+        if before is not None and now[1] > before[1]:
+            utilisation = min(max((now[0] - before[0]) / (now[1] - before[1]), 0.0), 1.0)
+        return DeviceSample(
+            at_s=at_s,
+            total_bytes=device.total_bytes,
+            free_bytes=device.free_bytes,
+            utilisation=utilisation,
+        )
 
 
 _V2_FILES = ("memory.max", "memory.current")

@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from inference.batching import TokenArray, common_prefix
+from inference.batching import Tier, TokenArray, common_prefix
 
 MAGIC = b"HSKV0001"
 MAX_HEADER_BYTES = 1 << 20
@@ -35,7 +35,6 @@ MIN_TOKENS = 128
 
 _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
-_SAMPLE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,10 @@ class Kept:
     used_at: int
     snapshot: Snapshot | None  # None: in a file
     path: Path | None = None
+
+    @property
+    def tier(self) -> Tier:
+        return "disk" if self.snapshot is None else "memory"
 
 
 class KvArchive:
@@ -197,7 +200,7 @@ class KvStore:
         """The snapshot in a file, or None: gone, or its checksum is wrong (then it is removed)."""
         try:
             snapshot = _parse(path.read_bytes())
-            os.utime(path)
+            self._touch(path)
         except OSError:
             return None  # removed by another worker, or the disk failed: prefill instead
         except (ValueError, msgspec.DecodeError) as error:
@@ -234,11 +237,16 @@ class KvStore:
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "wb") as file:
                 _write_to(file.write, snapshot)
+            self._touch(aside)
             aside.replace(self._folder / f"{name}.kv")
         except OSError:
             aside.unlink(missing_ok=True)
             raise
         return True
+
+    def _touch(self, path: Path) -> None:
+        """A file's modification time is when it was last used."""
+        os.utime(path, (self._now(), self._now()))
 
     def _prune(self, room_bytes: int) -> None:
         """Remove what is too old, and the least recently used until `room_bytes` more would fit."""
@@ -332,21 +340,3 @@ def _parse(content: bytes) -> Snapshot:
         checkpoints.append(Checkpoint(n_tokens, content[offset : offset + size]))
         offset += size
     return Snapshot(tokens, data, header.trim_floor, tuple(checkpoints))
-
-
-def fingerprint(model: Path, *parts: str) -> str:
-    """Names everything that a state's bytes depend on: the model file, and `parts` in order.
-
-    The file counts by size, modification time, and its first and last MiB: reading all of a 20 GB
-    file would take longer than the prefill it saves.
-    """
-    digest = hashlib.sha256()
-    status = model.stat()
-    digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-    with model.open("rb") as file:
-        digest.update(file.read(_SAMPLE_BYTES))
-        file.seek(max(0, status.st_size - _SAMPLE_BYTES))
-        digest.update(file.read(_SAMPLE_BYTES))
-    for part in parts:
-        digest.update(b"\0" + part.encode())
-    return digest.hexdigest()[:32]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
-from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, Finish, GenerateRequest
+from inference.chat import EmbeddingRequest, Embeddings, Finish, GenerateRequest
 from inference.errors import ErrorInfo, HotseatError, from_info
-from inference.messages import PromptProgress
+from inference.messages import GenerateEvent, PromptProgress
 from inference.worker_link import Stream, WorkerLink
 
 
@@ -25,16 +25,14 @@ class Lease:
         self._streams: set[Stream] = set()
         self._is_over = False
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[ChatEvent | PromptProgress, None]:
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent, None]:
         """Ends after Finish, or raises HotseatError. Closing it before that cancels in the worker."""
         async with contextlib.aclosing(self.generate_batches(request)) as batches:
             async for batch in batches:
                 for event in batch:
                     yield event
 
-    async def generate_batches(
-        self, request: GenerateRequest
-    ) -> AsyncGenerator[list[ChatEvent | PromptProgress], None]:
+    async def generate_batches(self, request: GenerateRequest) -> AsyncGenerator[list[GenerateEvent], None]:
         """Like `generate`; each list holds all that had come when the reader woke up."""
         stream = self._open(request)
         try:
@@ -83,9 +81,9 @@ class Lease:
             self._link.abandon(stream, HotseatError("the lease ended before the answer").info())
 
 
-def _take(stream: Stream) -> tuple[list[ChatEvent | PromptProgress], ErrorInfo | Finish | None]:
+def _take(stream: Stream) -> tuple[list[GenerateEvent], ErrorInfo | Finish | None]:
     """All events that are there, without an error; and the last word, if it is among them."""
-    batch: list[ChatEvent | PromptProgress] = []
+    batch: list[GenerateEvent] = []
     while stream.events:
         event = stream.events.popleft()
         if isinstance(event, ErrorInfo):

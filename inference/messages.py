@@ -18,6 +18,7 @@ End of file on the socket means that the other side is gone: the worker exits at
 from __future__ import annotations
 
 import struct
+from typing import Literal
 
 import msgspec
 
@@ -94,7 +95,57 @@ class PromptProgress(Wire):
     cached: int
 
 
-Event = ChatEvent | Embeddings | PromptProgress | ErrorInfo
+Side = Literal["client", "engine"]
+
+
+class PrefixCause(Wire):
+    """Why `tokens` of a prompt were computed though something like them was cached.
+
+    `side`: whose doing it is. "unknown" of the client means that no rule knows the difference.
+    """
+
+    name: str
+    side: Side
+    tokens: int
+    remedy: str = ""
+
+
+PrefixSource = Literal["none", "slot", "copy", "memory", "disk"]
+
+
+class PrefixReport(Wire):
+    """What of a prompt was reused, said once when the request gets its slot.
+
+    `source`: where that lay: in the slot itself, in another slot, in a snapshot in host memory or in
+    a file. `cached_tokens` is the length of what lay nearest to the prompt; `first_difference` is
+    the index of the first token in which the two differ, None if one is the beginning of the other.
+    The windows are text of a few tokens before that index (the same in both) and from it on; they
+    are prompt text, so they go into no log. `causes`: the costliest first; empty if nothing was lost.
+    `removed`: what `stabilise_prefix` took out of the messages, by name.
+    """
+
+    prompt_tokens: int
+    reused_tokens: int
+    source: PrefixSource
+    slot: int
+    cached_tokens: int = 0
+    first_difference: int | None = None
+    before: str = ""
+    in_prompt: str = ""
+    in_cache: str = ""
+    causes: tuple[PrefixCause, ...] = ()
+    removed: dict[str, int] = msgspec.field(default_factory=dict)
+
+    @property
+    def culprit(self) -> str:
+        """The costliest cause's name; "" if nothing was lost."""
+        return self.causes[0].name if self.causes else ""
+
+
+GenerateEvent = ChatEvent | PromptProgress | PrefixReport
+"""What is said of a generation while it goes well."""
+
+Event = GenerateEvent | Embeddings | ErrorInfo
 """What can be said of one request. Finish, Embeddings and ErrorInfo are last words."""
 
 

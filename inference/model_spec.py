@@ -37,6 +37,7 @@ class ModelSpec(Wire):
     pooling: Pooling = "model"
     chat_template: str | None = None  # path of a Jinja file that replaces the GGUF's own
     sampling: Sampling = Sampling()  # defaults where the request is silent
+    stabilise_prefix: bool = False  # remove known nonces from messages before the chat template
     idle_unload_s: float | None = None  # None: never
     kv_ram_bytes: int = 256 * 2**20  # host memory for sequences pushed out of slots
     kv_store: str | None = None  # folder for sequences that survive an unload; None: not kept

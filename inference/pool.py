@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, assert_never
+from typing import TYPE_CHECKING, Literal, Self, assert_never
 
 from inference.errors import ErrorInfo, HotseatError, ShuttingDown, Unloaded, from_info
 from inference.lease import Lease
@@ -26,6 +26,7 @@ from inference.scheduler_events import (
     Cancelled,
     Closing,
     Done,
+    DryRunDone,
     Event,
     Grant,
     LoadRequested,
@@ -90,8 +91,11 @@ class WorkerPool:
                 max_queue_per_model=settings.max_queue_per_model,
                 max_queue_total=settings.max_queue_total,
                 max_wait_s=settings.max_wait_s,
+                measured_wins=settings.measured_wins,
             ),
         )
+        self._dry_run_errors: dict[str, str] = {}
+        self._measured_now: set[str] = set()  # models of which a load was measured in this run
         self._running: dict[str, _Running] = {}
         self._logs: dict[str, LogTail] = {}
         self._owners: set[asyncio.Task[None]] = set()
@@ -181,6 +185,15 @@ class WorkerPool:
         """The worker's last stderr lines, also after its death."""
         log = self._logs.get(model)
         return log.lines() if log else []
+
+    def correct(self, model: str, dry_run_bytes: int) -> None:
+        """A dry run has said what the model will take: admission goes by it from now on."""
+        self._dry_run_errors.pop(model, None)
+        self._feed(DryRunDone(model, dry_run_bytes))
+
+    def note_failed_dry_run(self, model: str, reason: str) -> None:
+        """The estimate stands; `state` says why."""
+        self._dry_run_errors[model] = reason
 
     # --- the loop: event in, actions out -------------------------------------------------------
 
@@ -299,13 +312,22 @@ class WorkerPool:
                 running.progress = None
                 running.facts = message.facts
                 running.ready_s = self._now_s()
-                measured_bytes = self._measure(running, message.facts.rss_bytes, is_at_ready=True)
+                measured_bytes = self._measured(model, running, message.facts.rss_bytes, is_at_ready=True)
                 self._announce("ready", model, f"{running.ready_s - running.started_s:.3f} s")
                 self._feed(WorkerReady(model, measured_bytes))
             case Memory():
-                measured_bytes = self._measure(running, message.rss_bytes, is_at_ready=False)
+                measured_bytes = self._measured(model, running, message.rss_bytes, is_at_ready=False)
                 if measured_bytes is not None:
                     self._feed(Measured(model, measured_bytes))
+
+    def _measured(self, model: str, running: _Running, rss_bytes: int, *, is_at_ready: bool) -> int | None:
+        """What the model takes, or None if that is not known."""
+        n_bytes = self._measure(running, rss_bytes, is_at_ready=is_at_ready)
+        is_false = self._settings.measured_wins and (n_bytes or 0) < self._models[model].least_bytes
+        if n_bytes is None or is_false:
+            return None
+        self._measured_now.add(model)
+        return n_bytes
 
     def _measure(self, running: _Running, rss_bytes: int, *, is_at_ready: bool) -> int | None:
         """What the model takes: growth of its process since Hello, as the meter counts it.
@@ -329,7 +351,12 @@ class WorkerPool:
             name=name,
             state="failed" if model.unavailable else view.state,
             estimated_bytes=model.estimated_bytes,
+            dry_run_bytes=view.dry_run_bytes,
+            dry_run_error=self._dry_run_errors.get(name),
             measured_bytes=view.measured_bytes,
+            measured_origin=self._measured_origin(name, view.measured_bytes),
+            footprint_bytes=view.footprint.n_bytes,
+            footprint_origin=view.footprint.origin,
             leases=view.leases,
             queued=view.queued,
             slots=model.spec.slots,
@@ -338,6 +365,13 @@ class WorkerPool:
             progress=running.progress if running else None,
             facts=running.facts if running else None,
         )
+
+    def _measured_origin(
+        self, name: str, measured_bytes: int | None
+    ) -> Literal["this run", "an earlier run"] | None:
+        if measured_bytes is None:
+            return None
+        return "this run" if name in self._measured_now else "an earlier run"
 
     # --- events --------------------------------------------------------------------------------
 
@@ -362,4 +396,6 @@ def _for_scheduler(model: PoolModel) -> SchedulerModel:
         slots=model.spec.slots,
         pinned=model.spec.pinned,
         unavailable=model.unavailable.info() if model.unavailable else None,
+        dry_run_bytes=model.dry_run_bytes,
+        measured_bytes=model.measured_bytes,
     )

@@ -7,8 +7,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Literal
 
 from inference.errors import HotseatError
+from inference.footprint import Origin
 from inference.messages import ModelFacts
 from inference.model_spec import ModelSpec
 from inference.scheduler_events import State
@@ -19,11 +21,18 @@ EVENT_BUFFER = 256
 
 @dataclass(frozen=True, slots=True)
 class PoolModel:
-    """`unavailable`: every request for it is refused with this, nothing is started."""
+    """`unavailable`: every request for it is refused with this, nothing is started.
+
+    `dry_run_bytes` and `measured_bytes` are known from earlier runs. `least_bytes`: no load can
+    take less, so a GPU measurement below it is none (others freed memory meanwhile).
+    """
 
     spec: ModelSpec
     estimated_bytes: int
     unavailable: HotseatError | None = None
+    dry_run_bytes: int | None = None
+    measured_bytes: int | None = None
+    least_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +44,26 @@ class PoolSettings:
     load_timeout_s: float = 600.0  # without any progress
     stop_grace_s: float = 5.0  # then TERM, then KILL
     log_lines: int = 400
+    measured_wins: bool = False  # on a GPU: over estimate and dry run; else it only raises them
 
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
+    """`footprint_bytes` is what admission counts the model for, `footprint_origin` where that is from.
+
+    `measured_origin`: whether `measured_bytes` is of a load in this run of the server, or before.
+    `dry_run_error`: why there is no `dry_run_bytes`, if one was tried.
+    """
+
     name: str
     state: State
     estimated_bytes: int
+    dry_run_bytes: int | None
+    dry_run_error: str | None
     measured_bytes: int | None
+    measured_origin: Literal["this run", "an earlier run"] | None
+    footprint_bytes: int
+    footprint_origin: Origin
     leases: int
     queued: int
     slots: int

@@ -38,11 +38,13 @@ from inference.errors import (
     Unloaded,
 )
 from inference.eviction import Resident, choose_victims
+from inference.footprint import Footprint, footprint, predicted
 from inference.scheduler_events import (
     Action,
     Cancelled,
     Closing,
     Done,
+    DryRunDone,
     Event,
     Grant,
     LoadRequested,
@@ -94,6 +96,7 @@ class _Seat:
     queue: dict[int, _Waiter] = field(default_factory=dict)  # in order of arrival
     leases: set[int] = field(default_factory=set)
     unload_ids: list[int] = field(default_factory=list)
+    dry_run_bytes: int | None = None
     measured_bytes: int | None = None  # of the last load; kept for the next one
     last_used_s: float = 0.0
     error: ErrorInfo | None = None
@@ -116,7 +119,10 @@ class _Seat:
 class SwapScheduler:
     def __init__(self, models: Iterable[SchedulerModel], settings: SchedulerSettings) -> None:
         self._settings = settings
-        self._seats = {model.name: _Seat(model) for model in models}
+        self._seats = {
+            model.name: _Seat(model, dry_run_bytes=model.dry_run_bytes, measured_bytes=model.measured_bytes)
+            for model in models
+        }
         self._seat_of: dict[int, _Seat] = {}  # of every waiting or leased request
         self._target: _Seat | None = None  # next to start; memory is being freed for it
         self._has_evicted = False  # since the last start
@@ -145,7 +151,9 @@ class SwapScheduler:
         failed = seat.phase == "unloaded" and seat.error is not None
         return SeatView(
             state="failed" if failed else _STATES[seat.phase],
+            dry_run_bytes=seat.dry_run_bytes,
             measured_bytes=seat.measured_bytes,
+            footprint=self._footprint_of(seat),
             leases=len(seat.leases),
             queued=len(seat.queue),
             error=seat.error,
@@ -174,6 +182,8 @@ class SwapScheduler:
                 self._on_exited(self._seats[event.model], event.error)
             case Measured():
                 self._seats[event.model].measured_bytes = event.measured_bytes
+            case DryRunDone():
+                self._seats[event.model].dry_run_bytes = event.dry_run_bytes
             case Closing():
                 self._closing = True
                 for seat in self._seats.values():
@@ -390,13 +400,21 @@ class SwapScheduler:
     def _footprint(self, seat: _Seat) -> int:
         """What the model takes, or took when it was last loaded.
 
-        A model whose estimate fits the budget is never refused by its own measurement: it loaded,
-        it ran; it then fills the seat alone.
+        A model that should fit the budget is never refused by its own measurement: it loaded, it
+        ran; it then fills the seat alone.
         """
-        estimated = seat.model.estimated_bytes
-        footprint = max(estimated, seat.measured_bytes or 0)
+        expected = predicted(seat.model.estimated_bytes, seat.dry_run_bytes).n_bytes
+        n_bytes = self._footprint_of(seat).n_bytes
         budget = self._settings.budget_bytes
-        return min(footprint, budget) if estimated <= budget else footprint
+        return min(n_bytes, budget) if expected <= budget else n_bytes
+
+    def _footprint_of(self, seat: _Seat) -> Footprint:
+        return footprint(
+            seat.model.estimated_bytes,
+            seat.dry_run_bytes,
+            seat.measured_bytes,
+            measured_wins=self._settings.measured_wins,
+        )
 
     def _free_bytes(self, *leaving: Phase) -> int:
         """Free now, or free when those in the `leaving` phases are gone. Negative: over the budget."""

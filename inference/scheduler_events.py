@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from inference.errors import ErrorInfo
+from inference.footprint import Footprint
 
 # --- what it is told ---------------------------------------------------------------------------
 
@@ -67,6 +68,14 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class DryRunDone:
+    """What a load will take, as the engine itself says."""
+
+    model: str
+    dry_run_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """Nobody new is let in, waiters are sent away, leases run on."""
 
@@ -85,6 +94,7 @@ Event = (
     | WorkerReady
     | WorkerExited
     | Measured
+    | DryRunDone
     | Closing
     | Tick
 )
@@ -130,11 +140,15 @@ Action = Start | Stop | Grant | Done | Reject
 
 @dataclass(frozen=True, slots=True)
 class SchedulerModel:
+    """`dry_run_bytes` and `measured_bytes`: as known from before, if they are."""
+
     name: str
     estimated_bytes: int
     slots: int = 1
     pinned: bool = False
     unavailable: ErrorInfo | None = None
+    dry_run_bytes: int | None = None
+    measured_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +157,7 @@ class SchedulerSettings:
     max_queue_per_model: int = 64
     max_queue_total: int = 512
     max_wait_s: float = 10.0
+    measured_wins: bool = False  # over estimate and dry run; else it only raises them (footprint.py)
 
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
@@ -153,7 +168,9 @@ class SeatView:
     """One model as seen from outside. "failed" is unloaded with a reason."""
 
     state: State
+    dry_run_bytes: int | None
     measured_bytes: int | None
+    footprint: Footprint
     leases: int
     queued: int
     error: ErrorInfo | None

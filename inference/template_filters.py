@@ -28,9 +28,9 @@ from inference.template_sandbox import BoundedEnvironment
 
 MAX_ELEMENTS: Final = MAX_VALUE // ELEMENT
 MAX_INDENT: Final = 16
-MAX_SEARCH: Final = (
-    256 * 1024 * 1024
-)  # length of text times length of what is sought, where Python compares naively
+MAX_SEARCH: Final = 256 * 1024 * 1024
+"""Length of a text times length of what is sought in it, where CPython compares naively."""
+
 MAX_WIDTH_DIGITS: Final = 4  # of a number in a format string
 
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -308,7 +308,7 @@ def _call_copy(environment: BoundedEnvironment, value: Any) -> Any:
 
 
 class _Formatter(string.Formatter):
-    """`str.format` within the sandbox: fields go through its attributes, widths are bounded."""
+    """`str.format` within the sandbox: a field is an argument and nothing of it, widths are bounded."""
 
     def __init__(self, environment: BoundedEnvironment) -> None:
         self._environment = environment

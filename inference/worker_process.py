@@ -182,6 +182,7 @@ class WorkerProcess:
             patience_s = EXIT_AFTER_EOF_S if self._stop_reason is None else self._limits.stop_grace_s
             if await child.exits_within(patience_s):
                 return
+            self._failure = self._failure or self._ended("it closed its connection and did not exit")
         child.signal_group(signal.SIGTERM)
         await child.exits_within(TERM_GRACE_S)
 
@@ -229,9 +230,12 @@ class WorkerProcess:
             self._on_message(message)
 
     def _break(self, why: str) -> None:
-        self._failure = WorkerCrashed(f"the worker of '{self._spec.name}' was ended: {why}").info()
+        self._failure = self._ended(why)
         self._is_broken = True
         self._must_end.set()
+
+    def _ended(self, why: str) -> ErrorInfo:
+        return WorkerCrashed(f"the worker of '{self._spec.name}' was ended: {why}").info()
 
     # --- a load that gets nowhere --------------------------------------------------------------
 

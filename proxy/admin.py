@@ -12,7 +12,9 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from starlette.types import Receive, Scope, Send
 
+from inference.device_sampler import KEPT_SAMPLES, NO_SAMPLES, DeviceSampler
 from inference.gpu import MemoryMeter
+from inference.messages import PrefixReport
 from inference.pool import ModelState, PoolEvent, PoolState, WorkerPool
 from proxy import sse
 from proxy.boundary import REQUEST_ID, send_json
@@ -99,7 +101,12 @@ async def _write_events(events: AsyncIterator[PoolEvent], stream: EventStream) -
 
 
 def admin_router(
-    config: Config, pool: WorkerPool, meter: MemoryMeter, routes: RouteTable, log: RequestLog
+    config: Config,
+    pool: WorkerPool,
+    meter: MemoryMeter,
+    routes: RouteTable,
+    log: RequestLog,
+    sampler: DeviceSampler | None = None,
 ) -> APIRouter:
     """The JSON routes under /api."""
     router = APIRouter(prefix="/api")
@@ -110,6 +117,10 @@ def admin_router(
     @router.get("/state")
     async def state() -> Response:
         return _response(_state(pool.state(), meter))
+
+    @router.get("/device")
+    async def device(samples: Annotated[int, Query(ge=0, le=KEPT_SAMPLES)] = 60) -> Response:
+        return _response(sampler.report(samples) if sampler is not None else NO_SAMPLES)
 
     @router.post("/models/{name:path}/load")
     async def load(name: str) -> Response:
@@ -140,7 +151,24 @@ def admin_router(
     ) -> Response:
         return _response({"requests": log.recent(limit, run=run, model=model)})
 
+    @router.get("/requests/{request_id}/prefix")
+    async def prefix(request_id: str) -> Response:
+        report = log.prefix(request_id)
+        return _response(_prefix(request_id, report))
+
     return router
+
+
+def _prefix(request_id: str, report: PrefixReport | None) -> dict[str, Any]:
+    """`report` null: `reason` says why there is none."""
+    if report is None:
+        reason = (
+            "no engine reported on this request: it never got a slot, or its engine keeps no prompt cache"
+        )
+        return {"request_id": request_id, "report": None, "reason": reason}
+    shown = {name: getattr(report, name) for name in report.__struct_fields__}
+    causes = [{name: getattr(cause, name) for name in cause.__struct_fields__} for cause in report.causes]
+    return {"request_id": request_id, "report": shown | {"culprit": report.culprit, "causes": causes}}
 
 
 def _response(value: Any) -> Response:

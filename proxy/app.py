@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.routing import Route as HttpRoute
 from starlette.types import ASGIApp
 
+from inference.device_sampler import DeviceSampler
 from inference.errors import InvalidRequest
 from inference.gpu import MemoryMeter
 from inference.pool import WorkerPool
@@ -36,9 +37,12 @@ from proxy.routing import route_table
 from proxy.upstreams.local import LocalUpstream
 
 
-def create_app(config: Config, pool: WorkerPool, meter: MemoryMeter) -> FastAPI:
-    """`pool` must be entered before the first request. `app.state.stopping` is an asyncio.Event: set it
-    when the server begins to stop, so that event streams end and do not hold it up."""
+def create_app(
+    config: Config, pool: WorkerPool, meter: MemoryMeter, sampler: DeviceSampler | None = None
+) -> FastAPI:
+    """`pool` must be entered before the first request. `sampler`: what /api/device shows; its owner starts
+    and stops it. `app.state.stopping` is an asyncio.Event: set it when the server begins to stop, so
+    that event streams end and do not hold it up."""
     app = FastAPI(
         title="Hotseat",
         docs_url=None,  # they load scripts from elsewhere
@@ -57,7 +61,7 @@ def create_app(config: Config, pool: WorkerPool, meter: MemoryMeter) -> FastAPI:
     events = EventsEndpoint(pool, config.server.limits.keepalive_s, app.state.stopping)
     app.router.routes.append(HttpRoute("/health", HealthEndpoint(), methods=["GET"]))
     app.router.routes.append(HttpRoute("/api/events", events, methods=["GET"]))
-    app.include_router(admin_router(config, pool, meter, routes, log))
+    app.include_router(admin_router(config, pool, meter, routes, log, sampler))
     for layer in _layers(config):
         app.add_middleware(layer[0], **layer[1])
     return app

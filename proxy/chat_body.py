@@ -38,6 +38,7 @@ class ImageContent(msgspec.Struct, tag="image_url", tag_field="type", forbid_unk
     cache_control: Any = None
 
 
+ContentPart = TextContent | RefusalContent | ImageContent
 Texts = str | list[TextContent]
 
 

@@ -183,7 +183,8 @@ def _announce(serving: Serving) -> None:
 def models(config_path: Path | None, server: str | None, as_json: bool) -> None:
     """List configured models and routes: file, architecture, context, memory, state.
 
-    Works without a server; if one answers, its states are shown.
+    Works without a server; if one answers, its states are shown. Memory in three columns: the formula,
+    the engine's own dry run, and the most that the last loads took; "-" is not known yet.
 
     \b
     hotseat models
@@ -205,15 +206,18 @@ def models(config_path: Path | None, server: str | None, as_json: bool) -> None:
             click.echo(f"{row['name']}: {row['error']}", err=True)
 
 
-_MODEL_COLUMNS = ("NAME", "ENGINE", "ARCHITECTURE", "QUANT", "N_CTX", "SLOTS", "ESTIMATED", "STATE", "FILE")
+_MODEL_COLUMNS = (
+    *("NAME", "ENGINE", "ARCHITECTURE", "QUANT", "N_CTX", "SLOTS"),
+    *("ESTIMATED", "DRY RUN", "MEASURED", "STATE", "FILE"),
+)
 
 
 def _model_cells(row: dict[str, Any]) -> tuple[str, ...]:
     if row["kind"] == "remote":
-        return (row["name"], row["provider"], "-", "-", "-", "-", "-", row["state"], row["model"])
-    memory = _size(row["estimated_bytes"])
+        return (row["name"], row["provider"], *["-"] * 7, row["state"], row["model"])
+    memory = tuple(_size(row[key]) for key in ("estimated_bytes", "dry_run_bytes", "measured_bytes"))
     facts = (row["architecture"] or "-", row["quantisation"] or "-", str(row["n_ctx"]), str(row["slots"]))
-    return (row["name"], row["engine"], *facts, memory, row["state"], Path(row["file"]).name)
+    return (row["name"], row["engine"], *facts, *memory, row["state"], Path(row["file"]).name)
 
 
 def _server_states(server: str | None) -> dict[str, str]:
@@ -259,12 +263,12 @@ def _is_news(row: dict[str, Any]) -> bool:
     return bool(row["state"] != "unloaded" or row["queued"])
 
 
-_PS_COLUMNS = ("NAME", "STATE", "ESTIMATED", "MEASURED", "RUNNING", "QUEUED", "ERROR")
+_PS_COLUMNS = ("NAME", "STATE", "ESTIMATED", "DRY RUN", "MEASURED", "RUNNING", "QUEUED", "ERROR")
 
 
 def _ps_cells(row: dict[str, Any]) -> tuple[str, ...]:
     state = row["state"] + (" (pinned)" if row["pinned"] else "")
-    memory = (_size(row["estimated_bytes"]), _size(row["measured_bytes"]))
+    memory = tuple(_size(row[key]) for key in ("estimated_bytes", "dry_run_bytes", "measured_bytes"))
     running = f"{row['leases']}/{row['slots']}"
     return (row["name"], state, *memory, running, str(row["queued"]), row["error"] or "")
 

@@ -21,6 +21,7 @@ from inference.errors import ConfigError
 from inference.model_spec import ModelSpec
 from proxy.config_file import (
     FileSections,
+    KvStoreSection,
     LimitsSection,
     MemorySection,
     ModelSection,
@@ -261,7 +262,7 @@ def _limits(section: LimitsSection) -> Limits:
 def _model(origin: _Origin, sections: FileSections, name: str) -> ModelEntry:
     section = sections.models[name]
     found, source = _model_file(origin, name, section)
-    fields = _spec_fields(sections, section)
+    fields = _spec_fields(sections, section) | _kv_store_fields(origin, sections.memory.kv_store)
     template = fields.pop("chat_template", None)
     if template is not None:
         template_file = find_path(template, origin.path.parent, origin.environ)
@@ -293,11 +294,27 @@ def _spec_fields(sections: FileSections, section: ModelSection) -> dict[str, Any
     default = sections.defaults.model_dump(exclude_unset=True)
     own = section.model_dump(exclude_unset=True, exclude={"source", "path", "aliases"})
     fields = default | own
+    if "kv_ram" in fields:
+        fields["kv_ram_bytes"] = fields.pop("kv_ram")
     if "idle_unload" in fields:
         fields["idle_unload_s"] = fields.pop("idle_unload")
     if "sampling" in fields:
         fields["sampling"] = Sampling(**(default.get("sampling", {}) | own.get("sampling", {})))
     return fields
+
+
+def _kv_store_fields(origin: _Origin, section: KvStoreSection | None) -> dict[str, Any]:
+    """Where sequences of an unloaded model are kept: one folder, and its bounds, for all models."""
+    if section is None:
+        return {"kv_store": None}
+    folder = origin.models_dir.parent / "kv"
+    if section.path is not None:
+        folder = (origin.path.parent / expand_home(section.path, origin.environ)).absolute()
+    return {
+        "kv_store": str(folder),
+        "kv_store_limit_bytes": section.limit,
+        "kv_store_max_age_s": section.max_age,
+    }
 
 
 def _provider(origin: _Origin, name: str, section: ProviderSection) -> ProviderConfig:

@@ -43,6 +43,12 @@ def _idle_unload(value: object) -> object:
     return None if value == "never" else parse_duration_s(value)
 
 
+def _kv_store(value: object) -> object:
+    if value is True:
+        raise ValueError('expected { path = "…", limit = "20GiB", max_age = "7d" }, any of them, or false')
+    return None if value is False else value
+
+
 def _budget(value: object) -> object:
     return None if value == "auto" else parse_bytes(value)
 
@@ -135,10 +141,19 @@ class ServerSection(Section):
     limits: LimitsSection = LimitsSection()
 
 
+class KvStoreSection(Section):
+    """`path` None: kv/ in Hotseat's home."""
+
+    path: Text | None = None
+    limit: Bytes = 20 * 2**30
+    max_age: PositiveSeconds = 7 * 86400.0
+
+
 class MemorySection(Section):
     device: Device = "auto"
     budget: Annotated[int | None, BeforeValidator(_budget)] = None
     reserve: Bytes = 2**30
+    kv_store: Annotated[KvStoreSection | None, BeforeValidator(_kv_store)] = KvStoreSection()
 
 
 class SamplingSection(Section):
@@ -161,6 +176,7 @@ class DefaultsSection(Section):
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)] | None = None
     n_gpu_layers: Annotated[int | Literal["all"], BeforeValidator(_n_gpu_layers)] | None = None
     kv_type: KvType | None = None
+    kv_ram: Annotated[int | None, BeforeValidator(parse_bytes)] = None
     flash_attn: Annotated[bool | Literal["auto"], BeforeValidator(_flash_attn)] | None = None
     n_batch: Annotated[int, Field(ge=1, le=65536)] | None = None
     n_ubatch: Annotated[int, Field(ge=1, le=65536)] | None = None
@@ -170,6 +186,7 @@ class DefaultsSection(Section):
     embeddings: bool | None = None
     pooling: Pooling | None = None
     chat_template: Text | None = None
+    stabilise_prefix: bool | None = None
     sampling: SamplingSection | None = None
     idle_unload: Annotated[float | None, BeforeValidator(_idle_unload)] = None
     pinned: bool | None = None
@@ -213,7 +230,6 @@ class FileSections(Section):
 # Keys that exist in the wider design. Accepting them without effect would be a lie, and "unknown
 # key" would be a riddle.
 _NOT_IN_THIS_VERSION = {
-    ("memory", "kv_store"): "KV snapshots on disk are not part of this version",
     ("providers", "*", "prices"): "the price book is not part of this version",
     ("models", "*", "command"): 'the engine "command" is not part of this version',
 }

@@ -19,6 +19,7 @@ import asyncio
 import logging
 from typing import Any, ClassVar
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -94,6 +95,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0  # of a head that is not complete yet
         self._heads = 0  # complete ones
+        self._upgrade_method = b""  # of a head that offers another protocol
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
@@ -124,11 +126,32 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._in_head and self._head_timer is None:
             self._arm_head_timer()
         heads = self._heads
-        super().data_received(data)
+        self._feed(data)
         if self._in_head and self._heads == heads and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(_head_too_large(), 431)
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read the request once more without the offer to change the protocol, which is never taken.
+
+        httptools hands over to the other protocol where the head ends: a body would be lost, or read
+        as the next request. Java's HTTP client offers h2c with every POST.
+        """
+        kept = [name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade"]
+        request_line = b"%s %s HTTP/1.1\r\n" % (self._upgrade_method, self.url)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._feed(request_line + b"".join(kept) + b"\r\n" + rest)
 
     # --- the head ------------------------------------------------------------------------------
 
@@ -150,6 +173,11 @@ class GuardedProtocol(HttpToolsProtocol):
             raise self._refusal
 
     def on_headers_complete(self) -> None:
+        self._upgrade_method = self.parser.get_method() if self.parser.should_upgrade() else b""
+        if self._upgrade_method == b"CONNECT":
+            raise MalformedHttp("this server is no proxy for other hosts")
+        if self._upgrade_method:
+            return
         self._in_head = False
         self._heads += 1
         self._head_bytes = 0
@@ -159,6 +187,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._upgrade_method:
+            return
         self._in_head = True
         super().on_message_complete()
 
@@ -194,7 +224,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # --- refusals ------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn when the parser, or one of the callbacks above, refuses what came."""
+        """The parser, or one of the callbacks above, refuses what came."""
         refusal = self._refusal or MalformedHttp("malformed HTTP request")
         self._refuse(refusal, refusal.status if isinstance(refusal, HttpRefusal) else 400)
 

@@ -1,7 +1,8 @@
 """The inference endpoints: decode, route, lease, generate, encode. Plain ASGI, for they are the hot path.
 
-A dialect says what bodies and answers look like; everything else is the same for all. Measured
-with FastAPI's own handlers the same path costs 0.1 ms more (docs/decisions has the numbers).
+A dialect says what bodies and answers look like; everything else is the same for all. A small
+request costs 75 µs of CPU from the ASGI call to the last send, 30 of them in the middleware and
+router that FastAPI brings; a streamed token costs 4.5 µs before the socket.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -19,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from inference.chat import ChatEvent, Embeddings, Finish, GenerateRequest
 from inference.errors import HotseatError, WorkerCrashed
-from inference.messages import PromptProgress
+from inference.messages import PrefixReport, PromptProgress
 from proxy.answer import NO_WAITS, Answer, Served, Waits
 from proxy.boundary import ANSWER_HEADERS, REQUEST_ID, send_json
 from proxy.config import Limits
@@ -88,6 +90,7 @@ class GenerationEndpoint:
                 upstream=self._services.upstreams[route.upstream],
                 request=_for_model(call.request, route.model),
                 record=record,
+                on_report=partial(self._services.log.explain, record),
                 limit_s=self._services.limits.request_timeout_s,
             )
             served = Served(request_id, route.model, int(record.started_at))
@@ -148,6 +151,7 @@ class _Generation:
     upstream: Upstream
     request: GenerateRequest
     record: RequestRecord
+    on_report: Callable[[PrefixReport], None]
     limit_s: float
     waits: Waits = NO_WAITS
     finish: Finish | None = None
@@ -213,7 +217,7 @@ async def _run(generation: _Generation, on_events: _OnEvents) -> None:
             generation.waits = Waits(exchange.queue_s, exchange.load_s)
             async with aclosing(exchange.generate(generation.request)) as batches:
                 async for batch in batches:
-                    events = _answers(batch)
+                    events = _answers(batch, generation.on_report)
                     if not events:
                         continue
                     if record.ttft_s is None:
@@ -230,8 +234,14 @@ async def _run(generation: _Generation, on_events: _OnEvents) -> None:
         raise WorkerCrashed("the answer ended without its last word")
 
 
-def _answers(batch: Batch) -> list[ChatEvent]:
-    return [event for event in batch if not isinstance(event, PromptProgress)]
+def _answers(batch: Batch, on_report: Callable[[PrefixReport], None]) -> list[ChatEvent]:
+    answers: list[ChatEvent] = []
+    for event in batch:
+        if isinstance(event, PrefixReport):
+            on_report(event)
+        elif not isinstance(event, PromptProgress):
+            answers.append(event)
+    return answers
 
 
 def _timed_out(limit_s: float) -> RequestTimedOut:

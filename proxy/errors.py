@@ -70,6 +70,11 @@ class UnsupportedMedia(HttpRefusal):
     status = 415
 
 
+class UnknownRequest(HotseatError):
+    code = "request_not_found"
+    fault = "client"
+
+
 class OfflineRefusal(HotseatError):
     code = "offline"
     fault = "client"
@@ -94,6 +99,7 @@ _STATUS = {
     "invalid_request": 400,
     "context_length_exceeded": 400,
     "model_not_found": 404,
+    "request_not_found": 404,
     "offline": 403,
     "client_gone": 499,
     "engine_fault": 500,

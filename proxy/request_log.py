@@ -1,6 +1,8 @@
 """Recent requests, in memory: one record for each, with exactly one outcome.
 
-The record has the fields of the ledger's row that are known without prices and attribution.
+The record has the fields of the ledger's row that are known without prices and attribution. Beside
+it lies the engine's report of what was reused, whose windows are prompt text: it is kept apart, so
+that lists of requests never show any.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from dataclasses import dataclass
 
 from inference.chat import Usage
 from inference.errors import Fault, HotseatError
-from proxy.errors import status_of
+from inference.messages import PrefixReport
+from proxy.errors import UnknownRequest, status_of
 
 KEPT = 1000
 MAX_NAME_CHARS = 256
@@ -47,6 +50,9 @@ class RequestRecord:
     cached_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    reused_tokens: int | None = None  # None: nothing was reported
+    first_difference: int | None = None
+    culprit: str = ""
 
     def count(self, usage: Usage) -> None:
         self.input_tokens = usage.input_tokens
@@ -62,7 +68,9 @@ class RequestRecord:
 
 class RequestLog:
     def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
         self._records: deque[RequestRecord] = deque(maxlen=kept)
+        self._prefixes: dict[str, PrefixReport] = {}  # by request id, oldest first; of running ones too
 
     @contextlib.contextmanager
     def track(self, request_id: str, run: str, dialect: str) -> Iterator[RequestRecord]:
@@ -83,6 +91,24 @@ class RequestLog:
         finally:
             record.total_s = time.perf_counter() - begun_s
             self._records.append(record)
+
+    def explain(self, record: RequestRecord, report: PrefixReport) -> None:
+        record.reused_tokens = report.reused_tokens
+        record.first_difference = report.first_difference
+        record.culprit = report.culprit
+        self._prefixes[record.request_id] = report
+        if len(self._prefixes) > self._kept:
+            del self._prefixes[next(iter(self._prefixes))]
+
+    def prefix(self, request_id: str) -> PrefixReport | None:
+        """None if the request said nothing of its prefix. Raises UnknownRequest."""
+        report = self._prefixes.get(request_id)
+        if report is None and all(record.request_id != request_id for record in self._records):
+            raise UnknownRequest(
+                f"request {request_id[:MAX_NAME_CHARS]!r} is not known: the last {self._kept} since the "
+                "server's start are, by the id in x-hotseat-request-id"
+            )
+        return report
 
     def recent(self, limit: int, *, run: str | None = None, model: str | None = None) -> list[RequestRecord]:
         """Newest first."""

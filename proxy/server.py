@@ -1,6 +1,6 @@
 """`hotseat serve`: everything put together, run until a signal, and taken down in order.
 
-bind check → socket → device → headers → pool → app → uvicorn
+bind check → socket → device → headers → pool → app → uvicorn → dry runs, in the background
 signal     → no new leases, running ones finish (limits.shutdown_grace_s) → connections → workers
 """
 
@@ -20,15 +20,17 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inference.gpu import DeviceMemory, MemoryMeter, NvmlMeter, budget_bytes, open_meter
+from inference.device_sampler import DeviceSampler
+from inference.gpu import DeviceMemory, HostMeter, NvmlMeter, budget_bytes, open_meter
 from inference.pool import WorkerPool
 from inference.pool_state import PoolSettings
 from proxy.app import create_app
 from proxy.auth import check_bind
 from proxy.config import Config, Limits
 from proxy.connection import uvicorn_config
-from proxy.inventory import Surveyed, survey
+from proxy.inventory import Surveyed, memory_records, survey
 from proxy.listener import listen
+from proxy.memory_keeper import MemoryKeeper
 
 FLUSH_S = 2
 """After the last lease has ended: what an answer has to reach its client in."""
@@ -75,24 +77,35 @@ def serve(config: Config, *, announce: Callable[[Serving], None], log_requests: 
 
 async def _serve(
     serving: Serving,
-    meter: MemoryMeter,
+    meter: NvmlMeter | HostMeter,
     listener: socket.socket,
     announce: Callable[[Serving], None],
     log_requests: bool,
 ) -> None:
     config, limits = serving.config, serving.config.server.limits
     models = [found.pool_model() for found in serving.surveyed]
-    async with WorkerPool(models, _pool_settings(limits, serving.budget_bytes), meter) as pool:
-        app = create_app(config, pool, meter)
+    settings = _pool_settings(limits, serving.budget_bytes, measured_wins=serving.device.kind == "cuda")
+    started = asyncio.Event()
+
+    def on_started() -> None:
+        announce(serving)
+        started.set()
+
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(WorkerPool(models, settings, meter))
+        keeper = MemoryKeeper(pool, serving.surveyed, memory_records(config))
+        await stack.enter_async_context(keeper.keeping(started))
+        sampler = stack.enter_context(DeviceSampler(meter))
+        app = create_app(config, pool, meter, sampler)
         outermost = RequestLines(app) if log_requests else app
         uvicorn_settings = uvicorn_config(outermost, config.server, log_level="warning")
         uvicorn_settings.timeout_graceful_shutdown = FLUSH_S
-        server = _Server(uvicorn_settings, on_started=lambda: announce(serving))
+        server = _Server(uvicorn_settings, on_started)
         with _stopping_on_signals(server, pool, app.state.stopping, limits.shutdown_grace_s):
             await server.serve(sockets=[listener])
 
 
-def _pool_settings(limits: Limits, budget: int) -> PoolSettings:
+def _pool_settings(limits: Limits, budget: int, *, measured_wins: bool) -> PoolSettings:
     return PoolSettings(
         budget_bytes=budget,
         max_queue_per_model=limits.max_queue_per_model,
@@ -100,6 +113,7 @@ def _pool_settings(limits: Limits, budget: int) -> PoolSettings:
         max_wait_s=limits.max_wait_s,
         load_timeout_s=limits.load_timeout_s,
         stop_grace_s=limits.stop_grace_s,
+        measured_wins=measured_wins,
     )
 
 

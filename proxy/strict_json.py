@@ -2,6 +2,10 @@
 
 Stricter than JSON libraries are by default. Refused: duplicate keys, NaN and Infinity, numbers
 beyond 64 bits, invalid UTF-8, lone surrogates, a byte order mark, deep nesting, unknown fields.
+
+msgspec and not pydantic, as elsewhere at the border, because pydantic takes duplicate keys: it
+reads a body of 48 KB with 30 tools in 0.20 ms, this module in 0.26 (0.40 if the client writes
+blanks) with all of the above checked.
 """
 
 from __future__ import annotations
@@ -39,15 +43,16 @@ def decode(raw: bytes, type_: type[T]) -> T:
 def loads(raw: bytes) -> Any:
     """Any JSON value, strictly. Raises InvalidRequest.
 
-    No JSON parser in C here reports duplicate keys, and a pass in Python costs as much again as
-    all else. So: if the value encodes to the very bytes that came, nothing was dropped. Clients
-    that write compact JSON take this path; for others the slow pass decides.
+    No JSON parser in C here reports duplicate keys, and a pass in Python costs more than all else
+    (370 µs of 48 KB). So: if the value encodes to the very bytes that came, white space between
+    them aside, nothing was dropped. Clients that escape more than they must take the slow pass.
     """
     if len(raw) > MAX_VALUES and sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise InvalidRequest(f"the body holds more than {MAX_VALUES} values")
     try:
         value = msgspec.json.decode(raw)
-        if msgspec.json.encode(value) != raw:
+        encoded = msgspec.json.encode(value)
+        if encoded != raw and encoded != msgspec.json.format(raw, indent=-1):
             _DUPLICATE_FINDER.decode(raw.decode())
     except RecursionError as error:
         raise _too_deep() from error

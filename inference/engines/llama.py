@@ -38,6 +38,7 @@ from inference.chat import (
 )
 from inference.engines.base import OnProgress
 from inference.engines.llama_embedding import EmbeddingRunner, EmbedJob
+from inference.engines.llama_markup import Markup
 from inference.engines.llama_native import (
     ENGINE_VERSION,
     Context,
@@ -52,6 +53,7 @@ from inference.engines.llama_slots import Slot, SlotCache, open_archive
 from inference.errors import InvalidRequest
 from inference.messages import Embed, Generate, ModelFacts, Output, PromptProgress
 from inference.model_spec import ModelSpec
+from inference.prefix_report import compare, explain, log_line
 from inference.text_stream import TextStream
 from inference.thread_governor import ThreadGovernor
 
@@ -72,6 +74,7 @@ class GenerateJob:
     ignore_eos: bool
     stream: TextStream
     echo: str = ""
+    removed: dict[str, int] = field(default_factory=dict)  # what stabilise_prefix took out
     order: int = 0
     cached: int = 0
     sampler: TokenSampler | None = None  # from seating to release
@@ -108,6 +111,7 @@ class LlamaEngine:
         self._governor = ThreadGovernor(_n_threads(spec))
         self._context = Context(self._model, spec, self._governor.threads, log)
         self._reader = PromptReader(self._model, spec)
+        self._markup = Markup(self._model)
         self._embedder = EmbeddingRunner(self._model, self._context, spec)
         archive = open_archive(self._model, spec, f"{ENGINE_VERSION} {info}")
         self._cache = SlotCache(self._model, self._context, spec, archive)
@@ -145,6 +149,7 @@ class LlamaEngine:
             ignore_eos=request.ignore_eos,
             stream=TextStream(request.stop),
             echo=prompt.text if isinstance(request, CompletionRequest) and request.echo else "",
+            removed=prompt.removed,
         )
 
     def submit(self, job: Job) -> None:
@@ -198,7 +203,7 @@ class LlamaEngine:
                 return
             if not better_soon(prompt, placement, views):
                 self._waiting.remove(job)
-                self._seat(job, placement, outputs)
+                self._seat(job, placement, views, outputs)
 
     def _views(self) -> list[SlotView]:
         views: list[SlotView] = []
@@ -209,14 +214,18 @@ class LlamaEngine:
             views.append(self._cache.view(slot, busy=job is not None, coming=coming))
         return views + self._cache.archived()
 
-    def _seat(self, job: Job, placement: Placement, outputs: list[Output]) -> None:
+    def _seat(self, job: Job, placement: Placement, views: list[SlotView], outputs: list[Output]) -> None:
         slot = self._cache.slots[placement.index]
         self._jobs[slot.index] = job
         self._cache.touch(slot)
         if isinstance(job, EmbedJob):
             self._cache.empty(slot)
             return
+        match = compare(job.prompt, placement, views, self._markup.text, self._markup.is_control)
         job.cached = self._cache.adopt(slot, job.prompt, placement)
+        report = explain(match, job.cached, job.removed)
+        sys.stderr.write(log_line(job.request_id, report) + "\n")
+        outputs.append(Output(job.request_id, report))
         seed = secrets.randbits(32) if job.sampling.seed is None else job.sampling.seed & 0xFFFFFFFF
         ban = self._model.eog_tokens if job.ignore_eos else _NO_TOKENS
         job.sampler = TokenSampler(self._model, job.sampling, seed=seed, prompt=job.prompt, ban=ban)

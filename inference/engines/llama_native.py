@@ -1,8 +1,8 @@
 """Thin, typed objects around llama_cpp's C functions: Model, Context, Batch.
 
-Owns the raw pointers. Nothing here decides anything; engines/llama.py does. Only this module and
-llama_sampling.py import llama_cpp. Contracts and units are llama.h's (llama.cpp as vendored in
-llama-cpp-python 0.3.36).
+Owns the raw pointers. Nothing here decides anything; engines/llama.py does. Only this module,
+llama_sampling.py and llama_dry_run.py import llama_cpp. Contracts and units are llama.h's
+(llama.cpp as vendored in llama-cpp-python 0.3.36).
 """
 
 from __future__ import annotations
@@ -111,15 +111,43 @@ def uses_amx(info: str) -> bool:
     return "AMX_INT8 = 1" in info
 
 
+def model_params(spec: ModelSpec) -> Any:
+    """llama_model_params of `spec`: the same for a load and for a dry run."""
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = -1 if spec.n_gpu_layers == "all" else spec.n_gpu_layers
+    # AMX kernels live in the extra buffer types; without those the build is safe, only slower.
+    params.use_extra_bufts = not uses_amx(system_info())
+    return params
+
+
+def context_params(spec: ModelSpec, n_threads: int, *, has_encoder: bool) -> Any:
+    """llama_context_params of `spec`: the same for a load and for a dry run."""
+    params = lib.llama_context_default_params()
+    params.n_ctx = spec.n_ctx * spec.slots
+    params.n_seq_max = spec.slots
+    params.n_batch = params.n_ubatch = spec.n_batch
+    if not (spec.embeddings and has_encoder):
+        params.n_ubatch = min(spec.n_ubatch, spec.n_batch)
+    params.n_outputs_max = max(N_OUTPUTS_MAX, spec.slots)
+    params.n_threads = params.n_threads_batch = n_threads
+    params.type_k = params.type_v = _KV_TYPES[spec.kv_type]
+    params.flash_attn_type = _FLASH_ATTN[spec.flash_attn]
+    params.swa_full = spec.swa_full
+    params.kv_unified = spec.kv_unified
+    params.no_perf = True
+    if spec.embeddings:
+        params.embeddings = True
+        params.n_outputs_max = spec.n_batch
+        params.pooling_type = _POOLING[spec.pooling]
+    return params
+
+
 class Model:
     """Weights and vocabulary of one GGUF file. The vocabulary's methods are thread-safe."""
 
     def __init__(self, spec: ModelSpec, log: EngineLog, on_progress: Callable[[float], None]) -> None:
         lib.llama_backend_init()
-        params = lib.llama_model_default_params()
-        params.n_gpu_layers = -1 if spec.n_gpu_layers == "all" else spec.n_gpu_layers
-        # AMX kernels live in the extra buffer types; without those the build is safe, only slower.
-        params.use_extra_bufts = not uses_amx(system_info())
+        params = model_params(spec)
 
         def report(fraction: float, _user_data: Any) -> bool:
             on_progress(fraction)
@@ -214,23 +242,7 @@ class Context:
     """KV cache, compute buffers and one batch of at most `n_batch` tokens, for `slots` sequences."""
 
     def __init__(self, model: Model, spec: ModelSpec, n_threads: int, log: EngineLog) -> None:
-        params = lib.llama_context_default_params()
-        params.n_ctx = spec.n_ctx * spec.slots
-        params.n_seq_max = spec.slots
-        params.n_batch = params.n_ubatch = spec.n_batch
-        if not (spec.embeddings and model.has_encoder):
-            params.n_ubatch = min(spec.n_ubatch, spec.n_batch)
-        params.n_outputs_max = max(N_OUTPUTS_MAX, spec.slots)
-        params.n_threads = params.n_threads_batch = n_threads
-        params.type_k = params.type_v = _KV_TYPES[spec.kv_type]
-        params.flash_attn_type = _FLASH_ATTN[spec.flash_attn]
-        params.swa_full = spec.swa_full
-        params.kv_unified = spec.kv_unified
-        params.no_perf = True
-        if spec.embeddings:
-            params.embeddings = True
-            params.n_outputs_max = spec.n_batch
-            params.pooling_type = _POOLING[spec.pooling]
+        params = context_params(spec, n_threads, has_encoder=model.has_encoder)
         pointer = lib.llama_init_from_model(model.pointer, params)
         if not pointer:
             raise LoadFailed(f"llama.cpp made no context for {spec.name}: {log.cause()}")

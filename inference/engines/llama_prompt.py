@@ -5,7 +5,7 @@ Reads the model's vocabulary and template only, so any thread may use it while a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from inference.chat import ChatRequest, GenerateRequest, Sampling
 from inference.engines.llama_native import Model
 from inference.errors import ContextLengthExceeded, InvalidRequest
 from inference.model_spec import ModelSpec
+from inference.prefix_stability import stabilise
 from inference.templates import FALLBACK, ChatTemplate
 
 FALLBACK_SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)
@@ -31,10 +32,14 @@ _GGUF_SAMPLING = {
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`tokens` is not empty and leaves room for at least one more in n_ctx."""
+    """`tokens` is not empty and leaves room for at least one more in n_ctx.
+
+    `removed`: how often what was taken out of the messages before the template.
+    """
 
     text: str
     tokens: TokenArray
+    removed: dict[str, int] = field(default_factory=dict)
 
 
 class PromptReader:
@@ -51,7 +56,7 @@ class PromptReader:
     def read(self, request: GenerateRequest) -> Prompt:
         """Raises InvalidRequest or ContextLengthExceeded; nothing is ever truncated."""
         if isinstance(request, ChatRequest):
-            prompt = self._tokenize(self._template.render(request), "messages")
+            prompt = self._from_messages(request)
         elif isinstance(request.prompt, str):
             prompt = self._tokenize(request.prompt, "prompt")
         else:
@@ -69,6 +74,13 @@ class PromptReader:
                     param="logit_bias",
                 )
         return merged
+
+    def _from_messages(self, request: ChatRequest) -> Prompt:
+        removed: dict[str, int] = {}
+        if self._spec.stabilise_prefix:
+            stable = stabilise(request.messages)
+            request, removed = msgspec.structs.replace(request, messages=stable.messages), stable.removed
+        return replace(self._tokenize(self._template.render(request), "messages"), removed=removed)
 
     def _tokenize(self, text: str, param: str) -> Prompt:
         """Tokens with the beginning-of-sequence token exactly once: templates often write it themselves."""

@@ -16,7 +16,8 @@ import numpy as np
 
 from inference.batching import Placement, SlotView, TokenArray, plan_checkpoints
 from inference.engines.llama_native import Context, Model
-from inference.kv_store import MIN_TOKENS, Checkpoint, KvArchive, KvStore, Snapshot, fingerprint
+from inference.file_identity import fingerprint
+from inference.kv_store import MIN_TOKENS, Checkpoint, KvArchive, KvStore, Snapshot
 from inference.model_spec import ModelSpec
 
 MAX_SLOT_CHECKPOINTS = 6
@@ -91,7 +92,7 @@ class SlotCache:
     def archived(self) -> list[SlotView]:
         """Snapshots as placement sees them: copied from, never run in."""
         return [
-            SlotView(kept.key, kept.tokens, True, 0, kept.trim_floor, kept.checkpoints)
+            SlotView(kept.key, kept.tokens, True, 0, kept.trim_floor, kept.checkpoints, tier=kept.tier)
             for kept in self._archive.views()
         ]
 

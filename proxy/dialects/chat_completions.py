@@ -1,6 +1,7 @@
 """OpenAI Chat Completions: bodies to ChatRequests, ChatEvents to chunks and responses. Pure.
 
-Which fields are taken, harmless or refused: chat_body.py and openai_body.py. `reasoning_content` carries reasoning in both directions.
+Which fields are taken, harmless or refused: chat_body.py and openai_body.py. `reasoning_content`
+carries reasoning in both directions.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from proxy.chat_body import (
     AssistantMessage,
     CallBody,
     ChatBody,
+    ContentPart,
     DeveloperMessage,
     ImageContent,
     MessageBody,
@@ -133,15 +135,13 @@ def _call(call: CallBody, path: str) -> ToolCall:
     return ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
 
 
-def _content(
-    content: str | Iterable[TextContent | RefusalContent | ImageContent], path: str
-) -> str | tuple[Part, ...]:
+def _content(content: str | Iterable[ContentPart], path: str) -> str | tuple[Part, ...]:
     if isinstance(content, str):
         return content
     return tuple(_part(part, f"{path}.content[{i}]") for i, part in enumerate(content))
 
 
-def _part(part: TextContent | RefusalContent | ImageContent, path: str) -> Part:
+def _part(part: ContentPart, path: str) -> Part:
     match part:
         case TextContent():
             return TextPart(text=part.text)

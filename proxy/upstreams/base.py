@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, GenerateRequest
-from inference.messages import PromptProgress
+from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest
+from inference.messages import GenerateEvent
 
-Batch = Sequence[ChatEvent | PromptProgress]
+Batch = Sequence[GenerateEvent]
 """All that had come when the reader woke up: one write to the client for each."""
 
 

@@ -148,7 +148,7 @@ def _build(places: Places, request: EngineRequest, purpose_flags: tuple[str, ...
 
 def _built_wheel(tools: Tools, build: Build) -> Path:
     sources = fetch_sources(tools)
-    device, duration = ("CUDA", "20 to 60 minutes") if build.cuda else ("the CPU", "2 to 8 minutes")
+    device, duration = ("CUDA", "20 to 60 minutes") if build.cuda else ("the CPU", "2 to 10 minutes")
     tools.progress.step(
         f"engine: compiling llama-cpp-python {build.version} for {device} (once per machine, {duration})"
     )

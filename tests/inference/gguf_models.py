@@ -11,6 +11,7 @@ size costs nothing: good for the header reader and the estimator, not for loadin
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -431,3 +432,36 @@ def _n_bytes(dims: Dims, kind: gguf.GGMLQuantizationType) -> int:
 
 def _padded(size: int, alignment: int = gguf.GGUF_DEFAULT_ALIGNMENT) -> int:
     return -(-size // alignment) * alignment
+
+
+# Models of real sizes, for `write(..., weights=False)`.
+
+LLAMA_8B = llama(
+    layers=32, n_embd=4096, n_head=32, n_head_kv=8, head_dim=128, n_ff=14336, n_vocab=128256,
+    types={"*": "Q4_0"}, tokenizer=False,
+)  # fmt: skip
+GEMMA3_4B = gemma3(
+    layers=34, n_embd=2560, n_head=8, n_head_kv=4, head_dim=256, n_ff=10240, n_vocab=262144, window=1024,
+    types={"*": "Q4_0"}, tokenizer=False,
+)  # fmt: skip
+QWEN35_35B = qwen35moe(
+    layers=40, mtp_layers=1, n_embd=2048, n_head=16, n_head_kv=2, head_dim=256, n_expert=256, n_expert_used=8,
+    n_ff_exp=512, n_ff_shexp=512, state=128, groups=16, dt_rank=32, n_vocab=248320, rope_dims=64,
+    types={"*": "Q4_0"} | {f"blk.{il}.ssm_conv1d.weight": "F32" for il in range(41)}, tokenizer=False,
+)  # fmt: skip
+GLM_FLASH = deepseek2(
+    layers=47, dense_layers=1, n_embd=2048, n_head=20, q_lora_rank=768, kv_lora_rank=512, rope_dims=64,
+    nope_dims=192, value_dims=256, n_ff=10240, n_expert=64, n_expert_used=4, n_ff_exp=1536, n_vocab=154880,
+    types={"*": "Q4_0"}, tokenizer=False,
+)  # fmt: skip
+REAL_SIZES = {
+    "llama-8b": LLAMA_8B,
+    "gemma3-4b": GEMMA3_4B,
+    "qwen3.6-35b-a3b": QWEN35_35B,
+    "glm-4.7-flash": GLM_FLASH,
+}
+
+
+def without_vocabulary(model: GgufModel) -> GgufModel:
+    """One that llama.cpp loads although nobody wrote it a tokenizer."""
+    return dataclasses.replace(model, metadata={**model.metadata, "tokenizer.ggml.model": "no_vocab"})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,7 +14,17 @@ import psutil
 import pytest
 
 from inference.errors import ConfigError
-from inference.gpu import DeviceMemory, HostMeter, MemoryMeter, NvmlMeter, budget_bytes, open_meter
+from inference.gpu import (
+    DeviceMemory,
+    DeviceProcess,
+    DeviceSample,
+    HostMeter,
+    MemoryMeter,
+    NvmlMeter,
+    budget_bytes,
+    identify_process,
+    open_meter,
+)
 
 GIB = 2**30
 
@@ -31,6 +42,7 @@ class FakeNvml:
     gpus: int = 1
     compute: list[tuple[int, int | None]] = field(default_factory=list)
     graphics: list[tuple[int, int | None]] = field(default_factory=list)
+    utilisation: int = 93
     failing: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     NVMLError: type[Exception] = FakeNvmlError
@@ -67,6 +79,17 @@ class FakeNvml:
                 return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.compute]
             case "nvmlDeviceGetGraphicsRunningProcesses":
                 return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.graphics]
+            case "nvmlDeviceGetUtilizationRates":
+                return SimpleNamespace(gpu=self.utilisation, memory=41)
+            case "nvmlDeviceGetPowerUsage":
+                return 312_500
+            case "nvmlDeviceGetTotalEnergyConsumption":
+                return 98_765_432
+            case "nvmlDeviceGetTemperature":
+                assert arguments[1] == 0
+                return 61
+            case "nvmlDeviceGetClockInfo":
+                return {1: 2407, 2: 14001}[arguments[1]]
         raise AssertionError(name)
 
 
@@ -206,6 +229,78 @@ def test_nvml_failing_later_is_told_and_not_raised() -> None:
     library.failing = {"nvmlDeviceGetGraphicsRunningProcesses": "Not Supported"}
     assert meter.process_bytes(7) is None
     assert "Not Supported" in note_of(meter)
+
+
+# --- samples ---------------------------------------------------------------------------------------
+
+WHOLE = DeviceSample(
+    at_s=5.0,
+    total_bytes=32 * GIB,
+    free_bytes=30 * GIB,
+    utilisation=0.93,
+    memory_utilisation=0.41,
+    power_w=312.5,
+    energy_j=98765.432,
+    temperature_c=61,
+    clock_mhz=2407,
+    memory_clock_mhz=14001,
+)
+
+
+def test_a_sample_of_a_gpu_has_its_units() -> None:
+    assert nvml_meter(FakeNvml()).sample(5.0) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("call", "hidden"),
+    [
+        ("nvmlDeviceGetMemoryInfo", {"total_bytes", "free_bytes"}),
+        ("nvmlDeviceGetUtilizationRates", {"utilisation", "memory_utilisation"}),
+        ("nvmlDeviceGetPowerUsage", {"power_w"}),
+        ("nvmlDeviceGetTotalEnergyConsumption", {"energy_j"}),
+        ("nvmlDeviceGetTemperature", {"temperature_c"}),
+        ("nvmlDeviceGetClockInfo", {"clock_mhz", "memory_clock_mhz"}),
+    ],
+)
+def test_what_the_driver_hides_is_none_and_the_rest_is_there(call: str, hidden: set[str]) -> None:
+    library = FakeNvml()
+    meter = nvml_meter(library)
+    library.failing = {call: "Not Supported"}
+    assert meter.sample(5.0) == dataclasses.replace(WHOLE, **dict.fromkeys(hidden))
+
+
+def test_processes_on_the_gpu_are_named_and_strangers_told_apart() -> None:
+    names: dict[int, tuple[str | None, bool]] = {7: ("python", True), 8: ("blender", False), 9: (None, False)}
+    library = FakeNvml(compute=[(7, 3 * GIB), (9, None)], graphics=[(8, GIB), (7, 3 * GIB)])
+    meter = NvmlMeter(library, identify=names.__getitem__)
+    assert meter.processes() == (
+        DeviceProcess(7, "python", 3 * GIB, is_foreign=False),
+        DeviceProcess(8, "blender", GIB, is_foreign=True),
+        DeviceProcess(9, None, None, is_foreign=True),
+    )
+    library.failing = {"nvmlDeviceGetComputeRunningProcesses": "Not Supported"}
+    assert meter.processes() is None
+    assert "Not Supported" in note_of(meter)
+
+
+def test_this_process_and_its_children_are_not_foreign() -> None:
+    name, is_ours = identify_process(os.getpid())
+    assert (bool(name), is_ours) == (True, True)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        assert identify_process(child.pid) == ("cat", True)
+    assert identify_process(child.pid) == (None, False)
+    assert identify_process(os.getppid())[1] is False
+
+
+def test_a_sample_of_the_host_has_memory_and_cpu_and_no_more() -> None:
+    meter = HostMeter()
+    first = meter.sample(1.0)
+    assert first == DeviceSample(1.0, first.total_bytes, first.free_bytes)  # no interval yet
+    while (second := meter.sample(2.0)).utilisation is None:
+        sum(range(10_000))  # until the kernel's clock has ticked
+    assert 0.0 <= second.utilisation <= 1.0
+    assert (second.power_w, second.energy_j, second.clock_mhz) == (None, None, None)
+    assert meter.processes() is None
 
 
 # --- host ------------------------------------------------------------------------------------------

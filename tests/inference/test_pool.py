@@ -16,7 +16,7 @@ import psutil
 import pytest
 import uvloop
 
-from inference.chat import ChatEvent, ChatRequest, EmbeddingRequest, Finish, Message, TextDelta
+from inference.chat import ChatRequest, EmbeddingRequest, Finish, Message, TextDelta
 from inference.errors import (
     EngineFault,
     HotseatError,
@@ -31,7 +31,7 @@ from inference.errors import (
     WorkerStalled,
 )
 from inference.gpu import DeviceMemory
-from inference.messages import PromptProgress
+from inference.messages import GenerateEvent
 from inference.model_spec import ModelSpec
 from inference.pool import Lease, ModelState, PoolEvent, PoolModel, PoolSettings, WorkerPool
 from inference.pool_state import EVENT_BUFFER, Subscriber
@@ -143,7 +143,7 @@ def chat(text: str = "hello there") -> ChatRequest:
     return ChatRequest(model="m", messages=(Message(role="user", content=text),))
 
 
-def text_of(events: list[ChatEvent | PromptProgress]) -> str:
+def text_of(events: list[GenerateEvent]) -> str:
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
@@ -152,7 +152,7 @@ async def ask(pool: WorkerPool, model: str, text: str = "hello there") -> str:
         return text_of([event async for event in lease.generate(chat(text))])
 
 
-async def started(lease: Lease, text: str) -> AsyncGenerator[ChatEvent | PromptProgress, None]:
+async def started(lease: Lease, text: str) -> AsyncGenerator[GenerateEvent, None]:
     """A stream that has said something."""
     stream = lease.generate(chat(text))
     async for event in stream:
@@ -161,7 +161,7 @@ async def started(lease: Lease, text: str) -> AsyncGenerator[ChatEvent | PromptP
     raise AssertionError("the stream ended")
 
 
-async def exhaust(stream: AsyncGenerator[ChatEvent | PromptProgress, None]) -> None:
+async def exhaust(stream: AsyncGenerator[GenerateEvent, None]) -> None:
     async for _ in stream:
         pass
 
@@ -334,6 +334,23 @@ def test_traffic_on_one_model_ages_until_the_timer_lets_the_other_in(models: Mod
                 assert lease.queue_s >= 0.15
             is_over = True
             await asyncio.gather(*clients)
+
+    run(main)
+
+
+def test_a_waiter_comes_of_age_although_nothing_happens(models: Models) -> None:
+    models.add("a")
+    models.add("b")
+
+    async def main() -> None:
+        async with models.pool(PoolSettings(ONE, max_wait_s=0.05)) as pool:
+            async with pool.lease("a"):
+                other = asyncio.create_task(ask(pool, "b"))
+                await asyncio.sleep(0)
+                assert state_of(pool, "a").state == "ready"
+                while state_of(pool, "a").state == "ready":  # noqa: ASYNC110 - nobody is told; the state changes
+                    await asyncio.sleep(0)
+            await other
 
     run(main)
 
@@ -681,6 +698,48 @@ def test_a_worker_that_cannot_be_started_is_a_failed_load(
     run(main)
 
 
+FAKE = """#!{python}
+import os, subprocess, sys, time
+fd = int(sys.argv[-3])
+{act}
+"""
+NONSENSE = r"os.write(fd, b'\x04\0\0\0GET '); time.sleep(1000)"
+DEAF = "os.close(fd); time.sleep(1000)"
+SURVIVED = """child = subprocess.Popen(["sleep", "1000"], start_new_session=True, pass_fds=[fd])
+os.write(2, b"left behind: %d" % child.pid)
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "cause"),
+    [
+        (NONSENSE, "cannot be understood"),
+        (DEAF, "closed its connection"),
+        (SURVIVED, "exit code 0 while loading"),
+    ],
+    ids=["nonsense", "deaf", "survived by a grandchild that holds socket and stderr"],
+)
+def test_a_worker_that_misbehaves_is_ended(
+    models: Models, monkeypatch: pytest.MonkeyPatch, act: str, cause: str
+) -> None:
+    models.add("a")
+    fake = models.folder / "fake"
+    fake.write_text(FAKE.format(python=sys.executable, act=act))
+    fake.chmod(0o700)
+
+    async def main() -> None:
+        async with models.pool() as pool:
+            monkeypatch.setattr(sys, "executable", str(fake))
+            with pytest.raises(HotseatError, match=cause):
+                await pool.load("a")
+            monkeypatch.undo()
+            for line in pool.log_tail("a"):
+                os.kill(int(line.removeprefix("left behind: ")), signal.SIGKILL)
+            assert not worker_pids()
+
+    run(main)
+
+
 # --- by request --------------------------------------------------------------------------------
 
 
@@ -689,7 +748,7 @@ def test_load_and_unload_by_request(models: Models) -> None:
     models.add("b")
 
     async def main() -> None:
-        async with models.pool() as pool:
+        async with models.pool(PoolSettings(BOTH, stop_grace_s=10 * TIMEOUT_S)) as pool:
             await asyncio.gather(pool.load("a"), pool.load("a"), pool.load("b"))
             assert len(worker_pids()) == 2
             await pool.unload("a")
@@ -730,6 +789,7 @@ def test_unload_ends_a_hung_load(models: Models) -> None:
         async with models.pool() as pool, pool.events() as events:
             waiter = asyncio.create_task(ask(pool, "a"))
             await next_kind(events, "progress")
+            assert (state_of(pool, "a").state, state_of(pool, "a").progress) == ("loading", 0.5)
             await pool.unload("a")
             with pytest.raises(Unloaded):
                 await waiter

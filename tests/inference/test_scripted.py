@@ -239,6 +239,12 @@ def test_named_groups_fill_texts_and_arguments() -> None:
     assert arguments == '{"targets": ["a-7"], "deep": {"id": "a-7"}}'
 
 
+def test_what_one_request_captured_is_not_said_to_the_next() -> None:
+    bench = Bench("[[turn]]\nmatch.user_matches = 'my name is (?P<name>.+)'\ntext = 'Hello @{name}'")
+    assert text(bench.answer("my name is Ada")) == "Hello Ada"
+    assert text(bench.answer("my name is Grace")) == "Hello Grace"
+
+
 def test_unmatched_requests_are_errors_where_the_script_says_so() -> None:
     (event,) = Bench("[model]\nunmatched = 'error'").answer("x")
     assert isinstance(event, ErrorInfo)

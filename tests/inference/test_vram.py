@@ -170,44 +170,30 @@ def test_caches_equal_the_log_and_compute_is_not_less(
     assert 0.995 * compute_mib <= found.compute_bytes / MIB <= 1.2 * compute_mib
 
 
-LLAMA_8B = gguf_models.llama(
-    layers=32, n_embd=4096, n_head=32, n_head_kv=8, head_dim=128, n_ff=14336, n_vocab=128256,
-    types={"*": "Q4_0"}, tokenizer=False,
-)  # fmt: skip
-GEMMA3_4B = gguf_models.gemma3(
-    layers=34, n_embd=2560, n_head=8, n_head_kv=4, head_dim=256, n_ff=10240, n_vocab=262144, window=1024,
-    types={"*": "Q4_0"}, tokenizer=False,
-)  # fmt: skip
-QWEN35_35B = gguf_models.qwen35moe(
-    layers=40, mtp_layers=1, n_embd=2048, n_head=16, n_head_kv=2, head_dim=256, n_expert=256, n_expert_used=8,
-    n_ff_exp=512, n_ff_shexp=512, state=128, groups=16, dt_rank=32, n_vocab=248320, rope_dims=64,
-    tokenizer=False,
-)  # fmt: skip
-GLM_FLASH = gguf_models.deepseek2(
-    layers=47, dense_layers=1, n_embd=2048, n_head=20, q_lora_rank=768, kv_lora_rank=512, rope_dims=64,
-    nope_dims=192, value_dims=256, n_ff=10240, n_expert=64, n_expert_used=4, n_ff_exp=1536, n_vocab=154880,
-    types={"*": "Q4_0"}, tokenizer=False,
-)  # fmt: skip
 LONG = {"n_ctx": 32768, "n_ubatch": 512}
 
 
 @pytest.mark.parametrize(
     ("model", "settings", "logged_mib"),
     [
-        pytest.param(LLAMA_8B, {}, 60.01, id="llama 8B"),
-        pytest.param(LLAMA_8B, LONG, 148.01, id="llama 8B, long context"),
-        pytest.param(LLAMA_8B, {"kv_type": "q8_0"}, 56.08, id="llama 8B, q8_0"),
-        pytest.param(LLAMA_8B, {"flash_attn": False}, 154.0, id="llama 8B, no flash attention"),
-        pytest.param(LLAMA_8B, {"n_ubatch": 32}, 16.66, id="llama 8B, small batch"),
-        pytest.param(GEMMA3_4B, {}, 42.13, id="gemma3 4B"),
-        pytest.param(GEMMA3_4B, LONG | {"kv_type": "q8_0"}, 117.05, id="gemma3 4B, long context, q8_0"),
-        pytest.param(GEMMA3_4B, {"flash_attn": False}, 52.76, id="gemma3 4B, no flash attention"),
-        pytest.param(QWEN35_35B, {}, 38.32, id="qwen3.6 35B"),
-        pytest.param(QWEN35_35B, {"slots": 4}, 46.38, id="qwen3.6 35B, four slots"),
-        pytest.param(QWEN35_35B, LONG, 104.02, id="qwen3.6 35B, long context"),
-        pytest.param(GLM_FLASH, {}, 43.0, id="GLM 4.7 Flash"),
-        pytest.param(GLM_FLASH, LONG, 114.01, id="GLM 4.7 Flash, long context"),
-        pytest.param(GLM_FLASH, {"flash_attn": False}, 121.44, id="GLM 4.7 Flash, no flash attention"),
+        pytest.param(gguf_models.LLAMA_8B, {}, 60.01, id="llama 8B"),
+        pytest.param(gguf_models.LLAMA_8B, LONG, 148.01, id="llama 8B, long context"),
+        pytest.param(gguf_models.LLAMA_8B, {"kv_type": "q8_0"}, 56.08, id="llama 8B, q8_0"),
+        pytest.param(gguf_models.LLAMA_8B, {"flash_attn": False}, 154.0, id="llama 8B, no flash attention"),
+        pytest.param(gguf_models.LLAMA_8B, {"n_ubatch": 32}, 16.66, id="llama 8B, small batch"),
+        pytest.param(gguf_models.GEMMA3_4B, {}, 42.13, id="gemma3 4B"),
+        pytest.param(
+            gguf_models.GEMMA3_4B, LONG | {"kv_type": "q8_0"}, 117.05, id="gemma3 4B, long context, q8_0"
+        ),
+        pytest.param(gguf_models.GEMMA3_4B, {"flash_attn": False}, 52.76, id="gemma3 4B, no flash attention"),
+        pytest.param(gguf_models.QWEN35_35B, {}, 38.32, id="qwen3.6 35B"),
+        pytest.param(gguf_models.QWEN35_35B, {"slots": 4}, 46.38, id="qwen3.6 35B, four slots"),
+        pytest.param(gguf_models.QWEN35_35B, LONG, 104.02, id="qwen3.6 35B, long context"),
+        pytest.param(gguf_models.GLM_FLASH, {}, 43.0, id="GLM 4.7 Flash"),
+        pytest.param(gguf_models.GLM_FLASH, LONG, 114.01, id="GLM 4.7 Flash, long context"),
+        pytest.param(
+            gguf_models.GLM_FLASH, {"flash_attn": False}, 121.44, id="GLM 4.7 Flash, no flash attention"
+        ),
     ],
 )
 def test_compute_buffer_of_real_sizes_against_dry_runs(

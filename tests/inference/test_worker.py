@@ -185,11 +185,8 @@ def test_a_request_the_model_cannot_answer_is_refused_and_the_worker_lives(
 
 
 def test_an_engine_beyond_repair_is_told_to_all_and_ends_the_process(worker: Spoken, script: Path) -> None:
-    worker.load(script)
-    worker.say(ask(1, "stall"))
-    while not isinstance(message := worker.hear(), Outputs) or message.outputs[0].request_id != 1:
-        pass
-    worker.say(ask(2, "break"))
+    worker.load(script, slots=3)
+    worker.say(ask(1, "stall"), ask(3, "stall"), Cancel(request_id=3), ask(2, "break"))
     last_words: dict[int, ErrorInfo] = {}
     while (heard := worker.hear()) is not None:
         if isinstance(heard, Outputs):
@@ -199,7 +196,7 @@ def test_an_engine_beyond_repair_is_told_to_all_and_ends_the_process(worker: Spo
     assert {request_id: error.code for request_id, error in last_words.items()} == {
         1: "engine_fault",
         2: "engine_fault",
-    }
+    }, "and not 3, which nobody waits for"
     assert "the device is lost" in last_words[1].message
     assert worker.exit_code() == EXIT_ENGINE_FAULT
     assert "Traceback" in worker.close()

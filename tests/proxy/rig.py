@@ -53,6 +53,7 @@ class Setup:
     """What to serve. `models`: name -> script."""
 
     models: Mapping[str, str] = field(default_factory=lambda: {"echo": ""})
+    gguf_files: Mapping[str, Path] = field(default_factory=dict)  # name -> a model for the real engine
     limits: Limits = field(default_factory=Limits)
     budget_bytes: int = 2**40
     slots: int = 2
@@ -117,6 +118,7 @@ def question(text: str = "hello", model: str = "echo") -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def serving(directory: Path, setup: Setup = Setup()) -> AsyncIterator[Rig]:
     entries = {name: _entry(directory, name, setup) for name in setup.models}
+    entries |= {name: _real_entry(name, path, setup) for name, path in setup.gguf_files.items()}
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     config = Config(
@@ -166,7 +168,14 @@ def _entry(directory: Path, name: str, setup: Setup) -> ModelEntry:
     return ModelEntry(spec=spec, source=str(path))
 
 
+def _real_entry(name: str, path: Path, setup: Setup) -> ModelEntry:
+    spec = ModelSpec(name=name, path=str(path), n_ctx=setup.n_ctx, slots=setup.slots, threads=1)
+    return ModelEntry(spec=spec, source=str(path))
+
+
 def _pool_model(entry: ModelEntry) -> PoolModel:
+    if entry.spec.engine != "scripted":
+        return PoolModel(entry.spec, estimated_bytes=Path(entry.spec.path).stat().st_size)
     return PoolModel(entry.spec, estimated_bytes=read_script(Path(entry.spec.path)).model.memory_bytes)
 
 

@@ -163,10 +163,15 @@ REFUSED = {
         '[models.sampling]\npath = "x.gguf"\nslot = 1',
         ["models.sampling.slot", "'slots'"],
     ),
-    "unknown key far from any": ("[memory]\nzzz = 1", ["memory.zzz", "known: device, budget, reserve"]),
+    "unknown key far from any": ("[memory]\nzzz = 1", ["memory.zzz", "known: device, budget, reserve, kv_store"]),
     "key of a later version": (
-        '[memory]\nkv_store = { path = "x" }',
-        ["memory.kv_store", "not part of this version", "remove it"],
+        f'{MODEL}command = ["llama-server"]',
+        ["command", "not part of this version", "remove it"],
+    ),
+    "kv store without bounds": ("[memory]\nkv_store = true", ["memory.kv_store = true", "limit", "false"]),
+    "kv store of a wrong unit": (
+        '[memory]\nkv_store = { limit = "20 parsecs" }',
+        ["memory.kv_store.limit", "20 parsecs"],
     ),
     "model key among defaults": ('[defaults]\nsource = "x"', ["defaults.source", '[models."NAME"]']),
     "port too high": ("[server]\nport = 65536", ["server.port = 65536", "65535 or less"]),
@@ -463,3 +468,20 @@ def test_shipped_file_shows_what_is_not_set_up() -> None:
     assert "not downloaded" in (config.models["qwen3.6-35b-a3b"].missing or "")
     assert config.providers["openrouter"].api_key is None
     assert config.models["qwen3-embedding-4b"].spec.embeddings
+
+
+def test_kv_snapshots_lie_in_hotseats_home_unless_told_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    environ = {"HOTSEAT_HOME": str(tmp_path / "home")}
+    file.write_text('[models.m]\npath = "m.gguf"\nkv_ram = "1GiB"\n')
+    spec = load_config(file, environ).models["m"].spec
+    assert (spec.kv_store, spec.kv_ram_bytes) == (str(tmp_path / "home" / "kv"), 2**30)
+    file.write_text(
+        '[memory]\nkv_store = { path = "snapshots", limit = "1GiB", max_age = "1d" }\n'
+        '[models.m]\npath = "m.gguf"\n'
+    )
+    spec = load_config(file, environ).models["m"].spec
+    assert spec.kv_store == str(tmp_path / "snapshots")
+    assert (spec.kv_store_limit_bytes, spec.kv_store_max_age_s) == (2**30, 86400.0)
+    file.write_text('[memory]\nkv_store = false\n[models.m]\npath = "m.gguf"\n')
+    assert load_config(file, environ).models["m"].spec.kv_store is None

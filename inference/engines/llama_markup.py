@@ -1,0 +1,34 @@
+"""How tokens read: control tokens told apart, and text for people rather than for clients."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.batching import TokenArray
+from inference.engines.llama_native import Model
+
+_UNASKED = 2
+
+
+class Markup:
+    """The control tokens of one model's vocabulary, asked for once each. Of the engine's thread."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._kinds = np.full(model.n_vocab, _UNASKED, dtype=np.int8)
+
+    def is_control(self, tokens: TokenArray) -> npt.NDArray[np.bool_]:
+        """For each token whether it is markup of the chat template."""
+        kinds = self._kinds[tokens]
+        if (kinds == _UNASKED).any():
+            for token in np.unique(tokens[kinds == _UNASKED]).tolist():
+                self._kinds[token] = self._model.is_control(token)
+            kinds = self._kinds[tokens]
+        return np.equal(kinds, 1)
+
+    def text(self, tokens: TokenArray) -> str:
+        """The tokens' text with control tokens written out; half characters at its ends are left out."""
+        model = self._model
+        pieces = [model.piece(token) or model.token_text(token).encode() for token in tokens.tolist()]
+        return b"".join(pieces).decode("utf-8", "replace").strip("�")

@@ -1,0 +1,134 @@
+"""Keeps what is known of models' memory up to date while the server runs, and from one run to the next.
+
+In the background, one at a time, once the server answers: a dry run of every model that has none
+on record. No load waits for it: the estimate is within 2 % of it, the reserve is larger than that,
+and a first request would pay 0.5 to 1.5 s for nothing. What a load was measured to take is recorded
+when the model is ready, and again when it leaves, since a host's resident pages come with use.
+
+The pool stays the owner of what admission goes by: it is told of dry runs, and asked for measurements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
+
+from inference.buffer_sizes import Buffer
+from inference.dry_run import NoDryRun, dry_run
+from inference.memory_records import LoadMeasured, MemoryRecord, MemoryRecords
+from inference.model_spec import ModelSpec
+from inference.pool import PoolEvent, WorkerPool
+from proxy.inventory import Surveyed
+
+DryRun = Callable[[ModelSpec], Awaitable[tuple[Buffer, ...] | NoDryRun]]
+
+_log = logging.getLogger("hotseat.models")
+_MOMENTS = ("ready", "unloading", "crashed", "missed")
+"""Events after which a measurement may have changed."""
+
+
+class MemoryKeeper:
+    """`run_dry` is how a dry run is made. `now` is epoch time."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        surveyed: Sequence[Surveyed],
+        records: MemoryRecords,
+        *,
+        run_dry: DryRun = dry_run,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._pool = pool
+        self._known = {found.entry.spec.name: found for found in surveyed if found.key is not None}
+        self._records = records
+        self._run_dry = run_dry
+        self._now = now
+        self._current: dict[str, MemoryRecord] = {name: found.record for name, found in self._known.items()}
+        self._ready_at_s: dict[str, float] = {}  # of the load that is measured now
+
+    @contextlib.asynccontextmanager
+    async def keeping(self, started: asyncio.Event) -> AsyncIterator[None]:
+        """Runs while the block does; dry runs begin when `started` is set. Enter it inside the pool's."""
+        async with self._pool.events() as events:
+            tasks = [
+                asyncio.create_task(self._record_measurements(events), name="memory records"),
+                asyncio.create_task(self._make_dry_runs(started), name="dry runs"),
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                for result in await asyncio.gather(*tasks, return_exceptions=True):
+                    if isinstance(result, Exception):
+                        _log.error("models' memory was not kept up to date", exc_info=result)
+                self._record_all()
+
+    # --- dry runs ------------------------------------------------------------------------------
+
+    async def _make_dry_runs(self, started: asyncio.Event) -> None:
+        await started.wait()
+        for name, found in self._known.items():
+            if found.estimate is not None and found.record.buffers is None:
+                await self._make_dry_run(name, found)
+
+    async def _make_dry_run(self, name: str, found: Surveyed) -> None:
+        result = await self._run_dry(found.entry.spec)
+        if not isinstance(result, NoDryRun) and found.on_gpu and _uses_no_gpu(found.entry.spec, result):
+            result = NoDryRun("this engine build offloads nothing to the GPU")
+        if isinstance(result, NoDryRun):
+            _log.warning("no dry run of '%s', its estimate stands: %s", name, result.reason)
+            self._pool.note_failed_dry_run(name, result.reason)
+            return
+        self._pool.correct(name, found.bytes_by(result))
+        await self._write(name, msgspec.structs.replace(self._current[name], buffers=result))
+
+    # --- measurements --------------------------------------------------------------------------
+
+    async def _record_measurements(self, events: AsyncIterator[PoolEvent]) -> None:
+        async for event in events:
+            if event.kind == "ready":
+                self._ready_at_s[event.model] = self._now()
+            if event.kind in _MOMENTS:
+                for name, record in self._measured():
+                    await self._write(name, record)
+
+    def _record_all(self) -> None:
+        for name, record in self._measured():
+            self._store(name, record)
+
+    def _measured(self) -> list[tuple[str, MemoryRecord]]:
+        """Records that what was measured in this run changes."""
+        changed: list[tuple[str, MemoryRecord]] = []
+        for state in self._pool.state().models:
+            at_s = self._ready_at_s.get(state.name)
+            if at_s is None or state.name not in self._known or state.measured_origin != "this run":
+                continue
+            record = self._current[state.name]
+            new = record.with_load(LoadMeasured(state.measured_bytes or 0, at_s))
+            if new != record:
+                changed.append((state.name, new))
+        return changed
+
+    async def _write(self, name: str, record: MemoryRecord) -> None:
+        self._current[name] = record = self._labelled(name, record)
+        await asyncio.to_thread(self._records.write, self._known[name].key or "", record)
+
+    def _store(self, name: str, record: MemoryRecord) -> None:
+        self._current[name] = record = self._labelled(name, record)
+        self._records.write(self._known[name].key or "", record)
+
+    def _labelled(self, name: str, record: MemoryRecord) -> MemoryRecord:
+        found = self._known[name]
+        device = "gpu" if found.on_gpu else "host"
+        return msgspec.structs.replace(record, model=name, file=found.entry.spec.path, device=device)
+
+
+def _uses_no_gpu(spec: ModelSpec, buffers: tuple[Buffer, ...]) -> bool:
+    return spec.n_gpu_layers != 0 and not any(buffer.is_on_gpu for buffer in buffers)
