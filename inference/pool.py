@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, assert_never
+from typing import TYPE_CHECKING, Self, assert_never
 
 from inference.errors import ErrorInfo, HotseatError, ShuttingDown, Unloaded, from_info
 from inference.lease import Lease
@@ -95,7 +95,7 @@ class WorkerPool:
             ),
         )
         self._dry_run_errors: dict[str, str] = {}
-        self._measured_now: set[str] = set()  # models of which a load was measured in this run
+        self._measured_at_s: dict[str, float] = {}  # epoch, of models' last loads in this run
         self._running: dict[str, _Running] = {}
         self._logs: dict[str, LogTail] = {}
         self._owners: set[asyncio.Task[None]] = set()
@@ -326,7 +326,8 @@ class WorkerPool:
         is_false = self._settings.measured_wins and (n_bytes or 0) < self._models[model].least_bytes
         if n_bytes is None or is_false:
             return None
-        self._measured_now.add(model)
+        if is_at_ready or model not in self._measured_at_s:
+            self._measured_at_s[model] = time.time()
         return n_bytes
 
     def _measure(self, running: _Running, rss_bytes: int, *, is_at_ready: bool) -> int | None:
@@ -354,7 +355,7 @@ class WorkerPool:
             dry_run_bytes=view.dry_run_bytes,
             dry_run_error=self._dry_run_errors.get(name),
             measured_bytes=view.measured_bytes,
-            measured_origin=self._measured_origin(name, view.measured_bytes),
+            measured_at_s=self._measured_at_s.get(name),
             footprint_bytes=view.footprint.n_bytes,
             footprint_origin=view.footprint.origin,
             leases=view.leases,
@@ -365,13 +366,6 @@ class WorkerPool:
             progress=running.progress if running else None,
             facts=running.facts if running else None,
         )
-
-    def _measured_origin(
-        self, name: str, measured_bytes: int | None
-    ) -> Literal["this run", "an earlier run"] | None:
-        if measured_bytes is None:
-            return None
-        return "this run" if name in self._measured_now else "an earlier run"
 
     # --- events --------------------------------------------------------------------------------
 

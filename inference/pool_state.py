@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
 
 from inference.errors import HotseatError
 from inference.footprint import Origin
@@ -51,7 +50,7 @@ class PoolSettings:
 class ModelState:
     """`footprint_bytes` is what admission counts the model for, `footprint_origin` where that is from.
 
-    `measured_origin`: whether `measured_bytes` is of a load in this run of the server, or before.
+    `measured_at_s` (epoch) is the load that `measured_bytes` is of; None: one before this server started.
     `dry_run_error`: why there is no `dry_run_bytes`, if one was tried.
     """
 
@@ -61,7 +60,7 @@ class ModelState:
     dry_run_bytes: int | None
     dry_run_error: str | None
     measured_bytes: int | None
-    measured_origin: Literal["this run", "an earlier run"] | None
+    measured_at_s: float | None
     footprint_bytes: int
     footprint_origin: Origin
     leases: int

@@ -26,6 +26,9 @@ WINDOW_AFTER = 32
 MAX_WINDOW_CHARS = 400
 """A token may be a long run of blanks."""
 
+SIGHT_CHARS = 48
+"""How far from the first character that differs a pattern is looked for."""
+
 MIN_SHARED_TOKENS = 32
 """Two prompts with less in common than this share markup, not a session."""
 
@@ -193,42 +196,48 @@ def _engine_cause(name: str, tokens: int) -> PrefixCause:
 
 # --- what a difference is called -----------------------------------------------------------------
 
-Applies = Callable[[Difference], bool]
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Prompt's and cache's text, and where they part: tokens may differ a few characters earlier."""
+
+    ours: str
+    theirs: str
+    at: int
+
+
+Applies = Callable[[Difference, Sides], bool]
 
 
 def _on_both_sides(pattern: str) -> Applies:
     """What `pattern` finds in each text covers the first character that differs."""
     compiled = re.compile(pattern)
-
-    def applies(difference: Difference) -> bool:
-        ours, theirs, at = _texts(difference)
-        return _covers(compiled, ours, at) and _covers(compiled, theirs, at)
-
-    return applies
+    return lambda _, sides: (
+        _covers(compiled, sides.ours, sides.at) and _covers(compiled, sides.theirs, sides.at)
+    )
 
 
 def _on_either_side(pattern: str) -> Applies:
     """The same for one of them: what is found needs no counterpart to be to blame."""
     compiled = re.compile(pattern)
-
-    def applies(difference: Difference) -> bool:
-        ours, theirs, at = _texts(difference)
-        return _covers(compiled, ours, at) or _covers(compiled, theirs, at)
-
-    return applies
+    return lambda _, sides: (
+        _covers(compiled, sides.ours, sides.at) or _covers(compiled, sides.theirs, sides.at)
+    )
 
 
-def _texts(difference: Difference) -> tuple[str, str, int]:
-    """Prompt's and cache's text, and where they part: tokens may differ a few characters earlier."""
+def _sides(difference: Difference) -> Sides:
     ours, theirs = difference.before + difference.in_prompt, difference.before + difference.in_cache
-    shared = len(difference.before)
-    while shared < min(len(ours), len(theirs)) and ours[shared] == theirs[shared]:
-        shared += 1
-    return ours, theirs, shared
+    at = len(difference.before)
+    while at < min(len(ours), len(theirs)) and ours[at] == theirs[at]:
+        at += 1
+    return Sides(ours, theirs, at)
 
 
 def _covers(pattern: re.Pattern[str], text: str, at: int) -> bool:
-    return any(found.start() <= at < found.end() for found in pattern.finditer(text))
+    for found in pattern.finditer(text, max(0, at - SIGHT_CHARS), at + SIGHT_CHARS):
+        if found.end() > at:
+            return found.start() <= at
+    return False
 
 
 _BILLING = r"x-anthropic-billing-header:[^\n]*|\bcch=[0-9a-f]+|\bcc_version=[\w.]+"
@@ -256,43 +265,40 @@ _DATE = (
 _TOOL = re.compile(r'"(?:function|parameters|description|input_schema|inputSchema)"|"name":|<tool\b')
 
 
-def _is_reordered_tools(difference: Difference) -> bool:
-    ours, theirs, _ = _texts(difference)
-    return difference.is_swapped and bool(_TOOL.search(ours)) and bool(_TOOL.search(theirs))
+def _is_reordered_tools(difference: Difference, sides: Sides) -> bool:
+    return difference.is_swapped and all(_TOOL.search(text) for text in (sides.ours, sides.theirs))
 
 
 _REASONING = r"<think(?:ing)?>|<\|channel\|?>\s*(?:analysis|thought)|\[THINK\]|<seed:think>|<reasoning>"
-_REASONING_BEGINS = re.compile(rf"\s*(?:{_REASONING})")
-_REASONING_OPEN = re.compile(rf"(?:{_REASONING})\s*$")
+_REASONING_BEGINS = re.compile(rf"\s{{0,4}}(?:{_REASONING})")
+_REASONING_OPEN = re.compile(rf"(?:{_REASONING})\s{{0,4}}$")
 _REASONING_ENDS = re.compile(r"\s*(?:</think(?:ing)?>|\[/THINK\]|</seed:think>|</reasoning>)")
 
 
-def _is_dropped_reasoning(difference: Difference) -> bool:
+def _is_dropped_reasoning(difference: Difference, sides: Sides) -> bool:
     """The answer in the cache begins with reasoning; the prompt has the answer without it, or empty."""
-    ours, theirs, at = _texts(difference)
-    for found in _REASONING_BEGINS.finditer(theirs):
-        if found.start() <= at < found.end() and _REASONING_BEGINS.match(ours, found.start()) is None:
-            return True
-    is_open = _REASONING_OPEN.search(difference.before.rstrip()) is not None
+    for found in _REASONING_BEGINS.finditer(sides.theirs):
+        if found.start() <= sides.at < found.end():
+            return _REASONING_BEGINS.match(sides.ours, found.start()) is None
+    is_open = _REASONING_OPEN.search(difference.before) is not None
     begins_empty = _REASONING_ENDS.match(difference.in_prompt) is not None
     return is_open and begins_empty and _REASONING_ENDS.match(difference.in_cache) is None
 
 
-def _is_other_system_prompt(difference: Difference) -> bool:
+def _is_other_tokens(difference: Difference, sides: Sides) -> bool:
+    """An answer was generated in other tokens than its text is read in."""
+    return sides.at == min(len(sides.ours), len(sides.theirs)) > len(difference.before)
+
+
+def _is_other_system_prompt(difference: Difference, _: Sides) -> bool:
     is_system = difference.role in ("system", "developer")
     return is_system and difference.is_opening and difference.goes_on
 
 
-def _is_other_session(difference: Difference) -> bool:
+def _is_other_session(difference: Difference, _: Sides) -> bool:
     """Nothing in common but the beginning: too little for a session, or no more than a system prompt."""
     is_early = difference.index < MIN_SHARED_TOKENS or (difference.role != "" and difference.is_opening)
     return is_early and not difference.goes_on
-
-
-def _is_other_tokens(difference: Difference) -> bool:
-    """An answer was generated in other tokens than its text is read in."""
-    ours, theirs, at = _texts(difference)
-    return at == min(len(ours), len(theirs)) > len(difference.before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,12 +337,15 @@ RULES = (
         "none needed; with more slots or kv_ram more sessions stay at hand",
     ),
 )
-UNKNOWN = Rule("unknown", lambda _: True, "look at the window: what does the client change there?")
+UNKNOWN = Rule(
+    "unknown", lambda _difference, _sides: True, "look at the window: what does the client change there?"
+)
 
 
 def name_of(difference: Difference) -> Rule:
     """The first rule that knows it, or UNKNOWN."""
-    return next((rule for rule in RULES if rule.applies(difference)), UNKNOWN)
+    sides = _sides(difference)
+    return next((rule for rule in RULES if rule.applies(difference, sides)), UNKNOWN)
 
 
 # --- a difference and its surroundings -----------------------------------------------------------
@@ -372,11 +381,12 @@ def _occurs(part: TokenArray, tokens: TokenArray) -> bool:
 
 
 _ROLE = re.compile(
-    r"\W*(?:[a-z]\w{0,4}_(?:of_)?\w{2,6}\W+)?"  # im_start, start_of_turn: the markup's own name
+    r"\W*(?:(?:im_start|start_of_turn|start_header_id|start_of_role|start|turn)\W+|im_)?"
     r"(system|developer|user|inst\b|assistant|model|bot\b|chatbot|tool|observation|ipython|function)",
     re.IGNORECASE,
 )
 _ENDS = re.compile(r"end|eot|eom|</|\[/", re.IGNORECASE)
+_ENDS_HEADER = re.compile(r"header|role", re.IGNORECASE)
 _SAME_ROLE = {"inst": "user", "model": "assistant", "bot": "assistant", "chatbot": "assistant"}
 
 
@@ -385,20 +395,24 @@ def _message_at(tokens: TokenArray, decode: Decode, is_control: IsControl) -> tu
     markup = np.flatnonzero(is_control(tokens)).tolist()
     role = ""
     for at in reversed(markup[-3:]):
-        if found := _role_at(tokens, at, decode):
-            role = found
+        role = _role_at(tokens, at, decode)
+        name = decode(tokens[at : at + 1])
+        if role or (_ENDS.search(name) and not _ENDS_HEADER.search(name)):
             break
-    if not role or len(markup) > MAX_OPENING_MARKUP:
+    if role not in ("system", "developer", "user") or len(markup) > MAX_OPENING_MARKUP:
         return role, False
     return role, all(_role_at(tokens, at, decode) != "assistant" for at in markup)
 
 
 def _role_at(tokens: TokenArray, at: int, decode: Decode) -> str:
     """The role that the markup at `at` begins a message of; "" if it does not, or ends one."""
-    if _ENDS.search(decode(tokens[at : at + 1])):
+    name = decode(tokens[at : at + 1])
+    if name == "[/INST]":  # Mistral marks no answer otherwise
+        return "assistant"
+    if _ENDS.search(name):
         return ""
     found = _ROLE.match(decode(tokens[at : at + HEADER_TOKENS]))
     if found is None:
         return ""
-    name = found.group(1).lower()
-    return _SAME_ROLE.get(name, name)
+    role = found.group(1).lower()
+    return _SAME_ROLE.get(role, role)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -33,7 +33,7 @@ _MOMENTS = ("ready", "unloading", "crashed", "missed")
 
 
 class MemoryKeeper:
-    """`run_dry` is how a dry run is made. `now` is epoch time."""
+    """`run_dry` is how a dry run is made."""
 
     def __init__(
         self,
@@ -42,15 +42,13 @@ class MemoryKeeper:
         records: MemoryRecords,
         *,
         run_dry: DryRun = dry_run,
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._pool = pool
         self._known = {found.entry.spec.name: found for found in surveyed if found.key is not None}
         self._records = records
         self._run_dry = run_dry
-        self._now = now
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="memory records")
         self._current: dict[str, MemoryRecord] = {name: found.record for name, found in self._known.items()}
-        self._ready_at_s: dict[str, float] = {}  # of the load that is measured now
 
     @contextlib.asynccontextmanager
     async def keeping(self, started: asyncio.Event) -> AsyncIterator[None]:
@@ -68,7 +66,8 @@ class MemoryKeeper:
                 for result in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(result, Exception):
                         _log.error("models' memory was not kept up to date", exc_info=result)
-                self._record_all()
+                self._record_measured()
+                await asyncio.to_thread(self._writer.shutdown)
 
     # --- dry runs ------------------------------------------------------------------------------
 
@@ -87,47 +86,33 @@ class MemoryKeeper:
             self._pool.note_failed_dry_run(name, result.reason)
             return
         self._pool.correct(name, found.bytes_by(result))
-        await self._write(name, msgspec.structs.replace(self._current[name], buffers=result))
+        self._write(name, msgspec.structs.replace(self._current[name], buffers=result))
 
     # --- measurements --------------------------------------------------------------------------
 
     async def _record_measurements(self, events: AsyncIterator[PoolEvent]) -> None:
         async for event in events:
-            if event.kind == "ready":
-                self._ready_at_s[event.model] = self._now()
             if event.kind in _MOMENTS:
-                for name, record in self._measured():
-                    await self._write(name, record)
+                self._record_measured()
 
-    def _record_all(self) -> None:
-        for name, record in self._measured():
-            self._store(name, record)
-
-    def _measured(self) -> list[tuple[str, MemoryRecord]]:
-        """Records that what was measured in this run changes."""
-        changed: list[tuple[str, MemoryRecord]] = []
+    def _record_measured(self) -> None:
+        """Write the records that what was measured in this run changes."""
         for state in self._pool.state().models:
-            at_s = self._ready_at_s.get(state.name)
-            if at_s is None or state.name not in self._known or state.measured_origin != "this run":
+            if state.name not in self._known or state.measured_at_s is None or state.measured_bytes is None:
                 continue
             record = self._current[state.name]
-            new = record.with_load(LoadMeasured(state.measured_bytes or 0, at_s))
+            new = record.with_load(LoadMeasured(state.measured_bytes, state.measured_at_s))
             if new != record:
-                changed.append((state.name, new))
-        return changed
+                self._write(state.name, new)
 
-    async def _write(self, name: str, record: MemoryRecord) -> None:
-        self._current[name] = record = self._labelled(name, record)
-        await asyncio.to_thread(self._records.write, self._known[name].key or "", record)
-
-    def _store(self, name: str, record: MemoryRecord) -> None:
-        self._current[name] = record = self._labelled(name, record)
-        self._records.write(self._known[name].key or "", record)
-
-    def _labelled(self, name: str, record: MemoryRecord) -> MemoryRecord:
+    def _write(self, name: str, record: MemoryRecord) -> None:
+        """In the background, one after the other: a slow disk holds up no stream, and the last one wins."""
         found = self._known[name]
+        assert found.key is not None  # else it is not among the known
         device = "gpu" if found.on_gpu else "host"
-        return msgspec.structs.replace(record, model=name, file=found.entry.spec.path, device=device)
+        record = msgspec.structs.replace(record, model=name, file=found.entry.spec.path, device=device)
+        self._current[name] = record
+        self._writer.submit(self._records.write, found.key, record)
 
 
 def _uses_no_gpu(spec: ModelSpec, buffers: tuple[Buffer, ...]) -> bool:

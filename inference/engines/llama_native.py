@@ -300,11 +300,13 @@ class Context:
         """The state of a sequence; `partial`: only that of layers which cannot go back."""
         flags = _PARTIAL if partial else 0
         size = lib.llama_state_seq_get_size_ext(self.pointer, sequence, flags)
-        buffer = (ctypes.c_uint8 * size)()
-        n = lib.llama_state_seq_get_data_ext(self.pointer, buffer, size, sequence, flags)
+        state = np.empty(size, dtype=np.uint8)  # not zeroed first: a long session has gigabytes
+        n = lib.llama_state_seq_get_data_ext(
+            self.pointer, _pointer(state, ctypes.c_uint8), size, sequence, flags
+        )
         if n != size:
             raise EngineFault(f"llama.cpp saved {n} of {size} bytes of sequence {sequence}")
-        return bytes(buffer)
+        return state.tobytes()
 
     def restore_state(self, sequence: int, data: bytes, *, partial: bool) -> bool:
         """Put a saved state in place of the sequence's. False: llama.cpp refused it."""

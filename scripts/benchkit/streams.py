@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
@@ -35,6 +36,18 @@ class Load:
         return sum(answer.output_tokens for answer in self.answers) / self.wall_s
 
 
+async def chunks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    """The JSON chunks of an OpenAI stream. Raises RuntimeError for a bad status or an error in it."""
+    if response.status != 200:
+        raise RuntimeError(f"{response.url} answered {response.status}: {(await response.text())[:500]}")
+    async for line in response.content:
+        if line.startswith(b"data: {"):
+            chunk: dict[str, Any] = json.loads(line[6:])
+            if "error" in chunk:
+                raise RuntimeError(f"{response.url} failed mid-stream: {chunk['error']}")
+            yield chunk
+
+
 async def stream_completion(
     session: aiohttp.ClientSession, base_url: str, model: str, prompt: str, max_tokens: int
 ) -> Answer:
@@ -51,30 +64,22 @@ async def stream_completion(
     started_s = time.perf_counter()
     first_s = 0.0
     pieces: list[str] = []
-    usage: dict[str, object] = {}
+    usage: dict[str, Any] = {}
     async with session.post(f"{base_url}/v1/completions", json=body) as response:
-        if response.status != 200:
-            raise RuntimeError(f"{base_url} answered {response.status}: {(await response.text())[:500]}")
-        async for line in response.content:
-            if not line.startswith(b"data: {"):
-                continue
-            chunk = json.loads(line[6:])
-            if "error" in chunk:
-                raise RuntimeError(f"{base_url} failed mid-stream: {chunk['error']}")
+        async for chunk in chunks(response):
             if chunk.get("usage"):
                 usage = chunk["usage"]
             text = chunk["choices"][0]["text"] if chunk["choices"] else ""
             if text and not pieces:
                 first_s = time.perf_counter()
             pieces.append(text)
-    details = usage.get("prompt_tokens_details")
     return Answer(
         text="".join(pieces),
         ttft_s=first_s - started_s,
         total_s=time.perf_counter() - started_s,
-        input_tokens=int(str(usage["prompt_tokens"])),
-        cached_tokens=int(details.get("cached_tokens", 0)) if isinstance(details, dict) else 0,
-        output_tokens=int(str(usage["completion_tokens"])),
+        input_tokens=usage["prompt_tokens"],
+        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
+        output_tokens=usage["completion_tokens"],
     )
 
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import click
@@ -30,6 +30,7 @@ from benchkit.engine import WORDS
 from benchkit.figures import figure, machine, median, note
 from benchkit.peers import demo_model
 from benchkit.servers import hotseat
+from benchkit.streams import chunks
 
 BUDGET = 400_000_000  # either model fits, not both
 Messages = list[dict[str, str]]
@@ -68,15 +69,10 @@ class Client:
         }
         started_s = time.perf_counter()
         first_s: float | None = None
-        text, usage = "", {}
+        text = ""
+        usage: dict[str, Any] = {}
         async with self._session.post(f"{self._url}/v1/chat/completions", json=body) as response:
-            response.raise_for_status()
-            async for line in response.content:
-                if not line.startswith(b"data: {"):
-                    continue
-                chunk = json.loads(line[6:])
-                if "error" in chunk:
-                    raise RuntimeError(chunk["error"])
+            async for chunk in chunks(response):
                 usage = chunk.get("usage") or usage
                 piece = chunk["choices"][0]["delta"].get("content") if chunk["choices"] else ""
                 if piece and first_s is None:

@@ -249,3 +249,19 @@ def test_checkpoints_lie_inside_what_is_computed(bounds: set[int], reused: int, 
     assert planned == sorted(set(planned))
     assert all(reused < position < n_prompt for position in planned)
     assert len(planned) <= 3
+
+
+def test_a_placement_knows_what_lay_nearest() -> None:
+    """Also where nothing of it can be reused, and the latest of equals."""
+    forked = np.concatenate([run_of(60), run_of(100, 5000)])
+    near = SlotView(-1, forked, True, 0, trim_floor=160, tier="memory")
+    placement = place(run_of(100), [slot(0, run_of(20, 3000), used_at=9), near])
+    assert placement is not None
+    assert (placement.reuse, placement.nearest, placement.prefix) == (0, -1, 60)
+    equal = [slot(i, forked, busy=True, used_at=used_at) for i, used_at in ((1, 3), (2, 8), (3, 5))]
+    placement = place(run_of(50), [slot(0, EMPTY), *equal])
+    assert placement is not None
+    assert placement.nearest == placement.source
+    placement = place(run_of(5), [slot(0, EMPTY)])
+    assert placement is not None
+    assert placement.nearest is None

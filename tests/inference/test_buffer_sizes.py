@@ -39,7 +39,12 @@ def test_a_graph_that_is_reserved_anew_counts_once_and_recurrent_caches_add_up()
 
 @pytest.mark.parametrize(
     "log",
-    ["", "compute buffer size = ", "CPU compute buffer size = nan MiB", "CPU compute buffer size = -1.00 MiB"],
+    [
+        "",
+        "compute buffer size = ",
+        "CPU compute buffer size = nan MiB",
+        "CPU compute buffer size = -1.00 MiB",
+    ],
 )
 def test_what_is_no_buffer_line_is_none(log: str) -> None:
     assert parse_buffers(log) == ()

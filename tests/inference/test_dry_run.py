@@ -91,7 +91,8 @@ def test_cancelling_it_ends_the_process(tmp_path: Path) -> None:
 def test_no_key_reaches_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOTSEAT_API_KEY", "canary")
     monkeypatch.setenv("OPENROUTER_API_KEY", "canary")
-    code = "sys.stderr.write('failed with ' + str([v for v in os.environ.values() if 'canary' in v])); sys.exit(1)"
+    code = "found = [v for v in os.environ.values() if 'canary' in v]\n"
+    code += "sys.stderr.write(f'failed with {found}'); sys.exit(1)"
     assert reason(scripted(code)) == "failed with []"
 
 

@@ -20,11 +20,11 @@ from inference.prefix_report import COULD_NOT_GO_BACK, NOTHING_CACHED
 from inference.prefix_stability import BILLING_HEADER
 from tests.inference import gguf_models
 
+Turn = tuple[Role, str]
 SYSTEM = "You are careful. " * 30
-RIVERS = ("user", "Tell me about rivers. " * 20)
-MOUNTAINS = ("user", "What of mountains? " * 20)
-REPLY = ("assistant", "They flow to the sea.")
-MARKUP_BYTES = len("<|im_start|>") - 1  # a token of its own
+RIVERS: Turn = ("user", "Tell me about rivers. " * 20)
+MOUNTAINS: Turn = ("user", "What of mountains? " * 20)
+REPLY: Turn = ("assistant", "They flow to the sea.")
 
 HEADER = "x-anthropic-billing-header: cc_version=2.1.100.7b4; cc_entrypoint=cli; cch={};\n"
 
@@ -44,7 +44,7 @@ class Session:
         }
         self.engine = llama.load(ModelSpec(**{**values, **overrides}), lambda _: None)  # type: ignore[arg-type]
 
-    def ask(self, *messages: tuple[Role, str]) -> PrefixReport:
+    def ask(self, *messages: Turn) -> PrefixReport:
         chat = tuple(Message(role=role, content=text) for role, text in messages)
         sampling = Sampling(temperature=0.0)
         return self.run(
@@ -190,7 +190,7 @@ def test_a_nonce_near_the_beginning(full: Path, stable: bool, capfd: pytest.Capt
     """Two requests of one session, whose system prompt begins with a nonce. Reused: 82 of 1104 tokens, or
     979 of 1023 once it is taken out."""
     session = Session(full, stabilise_prefix=stable)
-    turns = (RIVERS, REPLY, ("user", "And?"))
+    turns: tuple[Turn, ...] = (RIVERS, REPLY, ("user", "And?"))
     session.ask(("system", HEADER.format("eb6c6") + SYSTEM), turns[0])
     capfd.readouterr()
     report = session.ask(("system", HEADER.format("0aaa9") + SYSTEM), *turns)

@@ -426,6 +426,48 @@ def test_on_a_gpu_that_does_not_know_the_process_the_device_is_measured(models: 
     run(main)
 
 
+@pytest.mark.parametrize(("free_after", "measured"), [(650, 250), (899, None)])
+def test_on_a_gpu_less_than_the_weights_is_no_measurement(
+    models: Models, free_after: int, measured: int | None
+) -> None:
+    """Somebody else freed memory during the load."""
+    models.add("a")
+    models.models[0] = PoolModel(models.models[0].spec, 300, least_bytes=200)
+
+    async def main() -> None:
+        settings = PoolSettings(BOTH, measured_wins=True)
+        async with WorkerPool(models.models, settings, Container(900, free_after)) as pool:
+            await pool.load("a")
+            state = state_of(pool, "a")
+            assert state.measured_bytes == measured
+            assert state.footprint_bytes == (measured or 300)
+            assert state.footprint_origin == ("measured" if measured else "estimate")
+
+    run(main)
+
+
+def test_each_number_is_shown_with_its_origin(models: Models) -> None:
+    models.add("a")
+    models.models[0] = PoolModel(models.models[0].spec, SIZE, dry_run_bytes=SIZE - 5, measured_bytes=SIZE + 5)
+
+    async def main() -> None:
+        async with WorkerPool(models.models, PoolSettings(BOTH), Meter(10, 70)) as pool:
+            state = state_of(pool, "a")
+            assert (state.estimated_bytes, state.dry_run_bytes) == (SIZE, SIZE - 5)
+            assert (state.measured_bytes, state.measured_at_s) == (SIZE + 5, None)
+            assert (state.footprint_bytes, state.footprint_origin) == (SIZE + 5, "measured")
+            pool.note_failed_dry_run("a", "no tensor")
+            assert state_of(pool, "a").dry_run_error == "no tensor"
+            pool.correct("a", SIZE - 7)
+            assert state_of(pool, "a").dry_run_error is None
+            await pool.load("a")
+            state = state_of(pool, "a")
+            assert (state.measured_bytes, state.measured_at_s is not None) == (60, True)
+            assert (state.footprint_bytes, state.footprint_origin) == (SIZE - 7, "dry run")
+
+    run(main)
+
+
 def test_growth_after_the_load_is_taken_into_account(models: Models) -> None:
     models.add("a")
     spec = models.models[0].spec

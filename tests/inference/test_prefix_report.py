@@ -31,7 +31,11 @@ from inference.prefix_report import (
 )
 from inference.prefix_stability import BILLING_HEADER, TOKENS_LEFT
 
-MARKUP = ("<|im_start|>", "<|im_end|>")
+MARKUP = (
+    *("<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    *("<|start|>", "<|message|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"),
+    *("<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+)
 FIRST_MARKUP = 0x110000
 
 
@@ -163,6 +167,11 @@ CULPRITS: dict[str, tuple[str, str, str]] = {
         dated("Workspace colour: red."),
         dated("Workspace colour: blue."),
     ),
+    "another tool, the rest as before": (
+        "changed system prompt",
+        dated(f"{tool('read_file')}\n{tool('run')}"),
+        dated(f"{tool('write_file')}\n{tool('run')}"),
+    ),
     "other session, same system prompt": (
         "other session",
         chat(("system", RULES_TEXT), ("user", TASK)),
@@ -183,30 +192,42 @@ CULPRITS: dict[str, tuple[str, str, str]] = {
         answered("I fixed it, as you said."),
         answered("I did what was asked.<|im_end|>\n<|im_start|>user\nMore.<|im_end|>\n"),
     ),
-    "unknown: numbers that are no date": (UNKNOWN.name, *(
-        chat(("system", RULES_TEXT), *SESSION, ("user", f"Line {n} is bad.")) for n in (179400000, 179400017)
-    )),
+    "unknown: numbers that are no date": (
+        UNKNOWN.name,
+        chat(("system", RULES_TEXT), *SESSION, ("user", "Line 1794000000 is wrong.")),
+        chat(("system", RULES_TEXT), *SESSION, ("user", "Line 1794000017 is wrong.")),
+    ),
     "unknown: first message changed, the rest goes on": (
         UNKNOWN.name,
         chat(("user", f"Key 7741. {TASK}"), *SESSION[1:]),
         chat(("user", f"Key 9920. {TASK}"), *SESSION[1:]),
     ),
-    "unknown: two lines swapped that are no tools": (UNKNOWN.name, *(
-        chat(*SESSION, ("user", "\n".join(lines)))
-        for lines in (("a line with some length", "one more that is longer"),) * 1
-        for lines in (lines, lines[::-1])
-    )),
+    "unknown: two lines swapped that are no tools": (
+        UNKNOWN.name,
+        chat(*SESSION, ("user", "a line with some length\none more that is longer\n")),
+        chat(*SESSION, ("user", "one more that is longer\na line with some length\n")),
+    ),
     "unknown: a time on one side only": (
         UNKNOWN.name,
         chat(("system", RULES_TEXT), *SESSION, ("user", "It was 10:15:42 then.")),
         chat(("system", RULES_TEXT), *SESSION, ("user", "It was late then.")),
+    ),
+    "unknown: a date behind what differs": (
+        UNKNOWN.name,
+        chat(("system", RULES_TEXT), *SESSION, ("user", "It was red on 2026-11-21.")),
+        chat(("system", RULES_TEXT), *SESSION, ("user", "It was blue on 2026-11-21.")),
+    ),
+    "unknown: a closing tag in a person's words": (
+        UNKNOWN.name,
+        chat(("system", RULES_TEXT), *SESSION, ("user", "What does it mean?")),
+        chat(("system", RULES_TEXT), *SESSION, ("user", "What does </think> mean?")),
     ),
     "unknown: think in a person's words": (
         UNKNOWN.name,
         chat(("system", RULES_TEXT), *SESSION, ("user", "What does <thinker> mean?")),
         chat(("system", RULES_TEXT), *SESSION, ("user", "What does it mean?")),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "cached", "prompt"), CULPRITS.values(), ids=CULPRITS)
@@ -232,6 +253,43 @@ def test_log_lines_hold_no_text_of_the_prompt(name: str, cached: str, prompt: st
         r"(; \d+ lost: too short to copy)?",
         words,
     )
+
+
+TEMPLATES = {
+    "llama 3": (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n{}<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nYes.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
+    ),
+    "gpt-oss": (
+        "<|start|>system<|message|>user or system<|end|><|start|>developer<|message|>{}<|end|>"
+        "<|start|>user<|message|>{}<|end|><|start|>assistant<|message|>Yes.<|end|><|start|>user<|message|>{}<|end|>"
+    ),
+    "glm": "<|system|>\n{}<|user|>\n{}<|assistant|>\nYes.<|user|>\n{}",
+    "mistral": "<s>[SYSTEM_PROMPT]{}[/SYSTEM_PROMPT][INST]{}[/INST]Yes.</s>[INST]{}[/INST]",
+    "chatml": (
+        "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n"
+        "<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_roles_are_read_from_the_markup(template: str) -> None:
+    def culprit(*texts: str) -> str:
+        report = report_of(template.format(*texts), slot(0, template.format(RULES_TEXT, TASK, "Go on.")))
+        return [cause.name for cause in report.causes if cause.side == "client"][0]  # noqa: RUF015
+
+    assert culprit(f"Blue. {RULES_TEXT}", TASK, "Go on.") == "changed system prompt"
+    assert culprit(RULES_TEXT, "Write a poem about the sea and its waves.", "Go on.") == "other session"
+    assert culprit(RULES_TEXT, TASK, "Stop it.") == UNKNOWN.name
+
+
+def test_between_messages_is_in_none() -> None:
+    ended = chat(("system", RULES_TEXT)).removesuffix("<|im_start|>assistant\n")
+    report = report_of(f"{ended}user things of one kind", slot(0, f"{ended}user matters of another kind"))
+    assert report.culprit == UNKNOWN.name
 
 
 def test_other_tokens_for_the_same_text() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from inference.errors import ErrorInfo, LoadFailed, WorkerCrashed
+from inference.footprint import Footprint
 from inference.scheduler import SwapScheduler
 from inference.scheduler_events import (
     Action,
     Cancelled,
     Closing,
     Done,
+    DryRunDone,
     Grant,
     LoadRequested,
     Measured,
@@ -397,6 +399,50 @@ def test_growth_while_another_drains_makes_a_new_plan() -> None:
     s.handle(WorkerExited("b"), 7.0)
     assert s.handle(Released(1), 8.0) == [Stop("a")]
     assert s.handle(WorkerExited("a"), 9.0) == [Start("c")]
+
+
+def test_a_dry_run_corrects_what_was_refused_and_what_was_let_in() -> None:
+    s = scheduler(model("a", 120), model("b", 60), model("c", 60))
+    assert "needs 120" not in rejection(s.handle(Requested(1, "a"), 0.0), 1).message  # MiB are shown
+    s.handle(DryRunDone("a", 90), 1.0)
+    assert s.handle(Requested(2, "a"), 2.0) == [Start("a")]
+    assert s.view("a").footprint == Footprint(90, "dry run")
+    s.handle(WorkerExited("a", BROKEN), 3.0)
+    s.handle(DryRunDone("b", 30), 4.0)
+    resident(s, "b", 5.0)
+    assert s.handle(Requested(3, "c"), 6.0) == [Start("c")]  # 30 + 60 fit, 60 + 60 would not
+
+
+def test_a_dry_run_that_is_larger_makes_room_for_it_first() -> None:
+    s = scheduler(model("a", 50), model("b", 50))
+    resident(s, "a", 0.0)
+    s.handle(DryRunDone("b", 60), 1.0)
+    assert s.handle(Requested(1, "b"), 2.0) == [Stop("a")]
+    assert s.handle(WorkerExited("a"), 3.0) == [Start("b")]
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "measured", "counted"),
+    [
+        (True, 40, Footprint(40, "measured")),
+        (False, 40, Footprint(60, "dry run")),
+        (False, 70, Footprint(70, "measured")),
+    ],
+)
+def test_what_was_measured_before_is_counted_from_the_start(
+    on_gpu: bool, measured: int, counted: Footprint
+) -> None:
+    known = SchedulerModel("a", 50, dry_run_bytes=60, measured_bytes=measured)
+    s = SwapScheduler([known], SchedulerSettings(100, measured_wins=on_gpu))
+    assert s.view("a").footprint == counted
+    assert s.footprint_bytes("a") == counted.n_bytes
+    assert (s.view("a").dry_run_bytes, s.view("a").measured_bytes) == (60, measured)
+
+
+def test_a_measurement_above_the_budget_does_not_refuse_a_model_whose_dry_run_fits() -> None:
+    known = SchedulerModel("a", 120, dry_run_bytes=90, measured_bytes=110)
+    s = SwapScheduler([known], SchedulerSettings(100))
+    assert s.handle(Requested(1, "a"), 0.0) == [Start("a")]
 
 
 # --- failing -----------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ def test_values_that_are_large_only_when_gone_through_are_never_made(pair: str) 
     twice = pair.replace("x", "ns.x"), pair.replace("x", "ns.y")
     source = (
         "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(40) %}"
-        f"{{% set ns.x = [{twice[0]}] %}}{{% set ns.y = [{twice[1]}] %}}"
+        f"{{% set ns.x = {twice[0]} %}}{{% set ns.y = {twice[1]} %}}"
         "{% endfor %}{{ ns.x == ns.y }}"
     )
     with pytest.raises(InvalidModelFile, match="made a value larger than"):
@@ -354,7 +354,7 @@ def test_what_would_fill_memory_is_refused_within_a_bound() -> None:
     ended, peak_kib = json.loads(done.stdout)
     assert set(ended) == set(HUGE)
     assert [name for name, message in ended.items() if "memory" in message] == []
-    assert peak_kib < 400 * 1024
+    assert peak_kib == 0
 
 
 # --- compiling -----------------------------------------------------------------------------------

@@ -73,3 +73,10 @@ def test_the_cause_is_bounded() -> None:
         len(tail_of(b"".join(b"error %d " % i + b"y" * 1900 + b"\n" for i in range(9))).cause())
         <= CAUSE_CHARS
     )
+
+
+def test_what_every_request_says_is_never_the_cause() -> None:
+    tail = LogTail(10)
+    tail.feed(b"ggml_abort: out of memory\n")
+    tail.feed(b"request 12: 0 of 80 prompt tokens reused; first difference at token 0: unknown\n")
+    assert tail.cause() == "ggml_abort: out of memory"

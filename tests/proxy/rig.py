@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from inference.device_sampler import DeviceSampler
 from inference.engines.script import read_script
 from inference.gpu import DeviceMemory
 from inference.model_spec import ModelSpec
@@ -116,7 +117,9 @@ def question(text: str = "hello", model: str = "echo") -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def serving(directory: Path, setup: Setup = Setup()) -> AsyncIterator[Rig]:
+async def serving(
+    directory: Path, setup: Setup = Setup(), sampler: DeviceSampler | None = None
+) -> AsyncIterator[Rig]:
     entries = {name: _entry(directory, name, setup) for name in setup.models}
     entries |= {name: _real_entry(name, path, setup) for name, path in setup.gguf_files.items()}
     listener = socket.create_server(("127.0.0.1", 0))
@@ -141,7 +144,7 @@ async def serving(directory: Path, setup: Setup = Setup()) -> AsyncIterator[Rig]
     )
     meter = StillMeter()
     async with WorkerPool([_pool_model(entry) for entry in entries.values()], settings, meter) as pool:
-        app = create_app(config, pool, meter)
+        app = create_app(config, pool, meter, sampler)
         server = uvicorn.Server(uvicorn_config(app, config.server, log_level="warning"))
         serving_task = asyncio.create_task(server.serve(sockets=[listener]))
         try:

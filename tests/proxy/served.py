@@ -106,12 +106,18 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(folder: Path, *options: str, **extra_environment: str) -> Iterator[Serving]:
-    """`hotseat serve` on a free port, from its first line to its death."""
-    config = write_config(folder)
+    """`hotseat serve` with scripted models on a free port, from its first line to its death."""
+    with serving_config(folder, write_config(folder), *options, **extra_environment) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def serving_config(folder: Path, config: Path, *options: str, **extra_environment: str) -> Iterator[Serving]:
+    """The same with a configuration of the caller's; Hotseat's home is in `folder` unless overridden."""
     process = subprocess.Popen(
         [sys.executable, "-m", "proxy.cli", "serve", "--config", str(config), "--port", "0", *options],
         cwd=ROOT,
-        env=environment(folder, **extra_environment),
+        env={**environment(folder), **extra_environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

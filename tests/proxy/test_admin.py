@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from inference.device_sampler import DeviceSampler
+from inference.gpu import DeviceProcess, DeviceSample
 from proxy.config import Limits, Secret
 from tests.proxy.rig import Rig, Setup, question, run, serving, sse_events
 
@@ -66,6 +68,58 @@ def test_state_has_the_documented_shape(tmp_path: Path) -> None:
                 "error",
             }
             assert all(documented <= set(model) for model in state["models"])
+
+    run(main())
+
+
+def test_memory_of_a_model_is_shown_with_its_origins(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, Setup(TWO)) as rig:
+            keys = ("estimated_bytes", "dry_run_bytes", "dry_run_error", "measured_at_s", "footprint_origin")
+            assert [(await rig.model("a"))[key] for key in keys] == [600, None, None, None, "estimate"]
+            rig.pool.correct("a", 700)
+            model = await rig.model("a")
+            assert (model["dry_run_bytes"], model["footprint_bytes"], model["footprint_origin"]) == (
+                *(700, 700),
+                "dry run",
+            )
+
+    run(main())
+
+
+class ScriptedDevice:
+    note = None
+
+    def sample(self, at_s: float) -> DeviceSample:
+        return DeviceSample(at_s, total_bytes=100, free_bytes=40, power_w=12.5)
+
+    def processes(self) -> tuple[DeviceProcess, ...]:
+        return (DeviceProcess(7, "python", 50, False), DeviceProcess(8, "blender", 10, True))
+
+
+def test_device(tmp_path: Path) -> None:
+    times = iter(range(100))
+    sampler = DeviceSampler(ScriptedDevice(), clock=lambda: float(next(times)))
+    for _ in range(3):
+        sampler.take()
+
+    async def main() -> None:
+        async with serving(tmp_path, sampler=sampler) as rig:
+            device = await rig.get("/api/device?samples=2")
+            assert [sample["at_s"] for sample in device["samples"]] == [1.0, 2.0]
+            assert device["latest"] == device["samples"][-1]
+            assert (device["latest"]["power_w"], device["latest"]["temperature_c"]) == (12.5, None)
+            assert [process["name"] for process in device["foreign"]] == ["blender"]
+            assert len((await rig.get("/api/device"))["samples"]) == 3
+            for query in ("samples=-1", "samples=x", "samples=100000"):
+                async with rig.http.get(f"{rig.url}/api/device?{query}") as response:
+                    assert response.status == 400
+        async with serving(tmp_path) as rig:
+            device = await rig.get("/api/device")
+            assert (device["latest"], device["samples"], device["note"]) == (
+                *(None, []),
+                "the device is not sampled",
+            )
 
     run(main())
 

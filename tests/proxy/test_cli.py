@@ -13,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from click.testing import CliRunner, Result
 from proxy.cli import main, table
 from proxy.client import Client, Refused
 from proxy.listener import listen, port_owner
+from proxy.units import format_bytes
 from tests.proxy.served import (
     CANARY,
     CONFIG,
@@ -206,6 +208,8 @@ def test_models_without_a_server(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in json.loads(CliRunner().invoke(main, arguments, env=environ).stdout)}
     assert rows["quick"]["state"] in ("unloaded", "ready")  # something may serve the default address
     assert rows["quick"]["estimated_bytes"] == 1000
+    unknown = ("dry_run_bytes", "measured_bytes", "footprint_bytes", "footprint_origin")
+    assert [rows["quick"][key] for key in unknown] == [None, None, 1000, "estimate"]
     assert rows["quick"]["aliases"] == ["q"]
     assert rows["absent"]["state"] == "not downloaded"
     assert rows["absent"]["estimated_bytes"] is None
@@ -227,6 +231,23 @@ def test_models_shows_the_states_of_a_server(hotseat: Callable[..., Result], ser
     assert " unloaded " in lines["quick"]
     assert "not downloaded" in lines["absent"]
     assert "absent: " in listing.stderr
+
+
+def test_models_shows_what_earlier_runs_measured(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        Client(server.url, None).load("quick")
+        server.stop()
+    arguments = ["models", "--config", str(tmp_path / "models.toml")]
+    environ = {"HOTSEAT_HOME": str(tmp_path / "home"), "HOTSEAT_SERVER": ""}
+    rows = json.loads(CliRunner().invoke(main, [*arguments, "--json"], env=environ).stdout)
+    quick = next(row for row in rows if row["name"] == "quick")
+    assert quick["measured_bytes"] > 0
+    assert quick["measured_loads"] == 1
+    title, *lines = CliRunner().invoke(main, arguments, env=environ).stdout.splitlines()
+    columns = [title.index(name) for name in ("ESTIMATED", "DRY RUN", "MEASURED", "STATE")]
+    shown = {line.split()[0]: [line[a:b].strip() for a, b in pairwise(columns)] for line in lines}
+    assert shown["quick"] == ["1000 B", "-", format_bytes(quick["measured_bytes"])]
+    assert shown["second"] == ["1000 B", "-", "-"]
 
 
 def test_load_ps_unload(hotseat: Callable[..., Result]) -> None:

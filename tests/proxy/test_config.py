@@ -163,7 +163,10 @@ REFUSED = {
         '[models.sampling]\npath = "x.gguf"\nslot = 1',
         ["models.sampling.slot", "'slots'"],
     ),
-    "unknown key far from any": ("[memory]\nzzz = 1", ["memory.zzz", "known: device, budget, reserve, kv_store"]),
+    "unknown key far from any": (
+        "[memory]\nzzz = 1",
+        ["memory.zzz", "known: device, budget, reserve, kv_store"],
+    ),
     "key of a later version": (
         f'{MODEL}command = ["llama-server"]',
         ["command", "not part of this version", "remove it"],
