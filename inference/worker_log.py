@@ -15,7 +15,7 @@ _TELLING = re.compile(
     re.IGNORECASE,
 )
 _NOISE = re.compile(
-    r'request \d+: \d+ of \d+ prompt tokens reused|'
+    r"request \d+: \d+ of \d+ prompt tokens reused|"
     r'Traceback |The above exception|During handling of|File "|(Thread|Current thread) 0x|[~^]+$'
 )
 """What every request says, and of Python's and faulthandler's traces everything but the exception."""

@@ -44,6 +44,8 @@ from inference.messages import (
     ModelFacts,
     Output,
     Outputs,
+    PrefixCause,
+    PrefixReport,
     PromptProgress,
     Ready,
     Shutdown,
@@ -65,6 +67,16 @@ CHAT = ChatRequest(
     sampling=Sampling(temperature=0.5, logit_bias=((1, -1.0),)),
     max_tokens=5,
     stop=("\n",),
+)
+CAUSE = PrefixCause(name="unknown", side="client", tokens=3, remedy="look")
+PREFIX = PrefixReport(
+    prompt_tokens=9,
+    reused_tokens=5,
+    source="disk",
+    slot=1,
+    first_difference=5,
+    in_prompt="é",
+    causes=(CAUSE,),
 )
 ERROR = ErrorInfo(code="overloaded", message="full", retry_after_s=1.5)
 FACTS = ModelFacts(
@@ -101,6 +113,7 @@ FROM_WORKER: list[FromWorker] = [
             Output(5, Embeddings(vectors=(b"\0\0\0\0",), dimensions=1, usage=Usage())),
             Output(6, PromptProgress(done=1, total=2, cached=0)),
             Output(7, ERROR),
+            Output(8, PREFIX),
         ]
     ),
 ]

@@ -17,14 +17,13 @@ import pytest
 
 from inference.batching import Placement, SlotView, TokenArray, place
 from inference.messages import PrefixReport
+from inference.prefix_culprits import RULES, UNKNOWN
 from inference.prefix_report import (
     COULD_NOT_GO_BACK,
     MAX_WINDOW_CHARS,
     NOT_WORTH_A_COPY,
     NOTHING_CACHED,
-    RULES,
     SNAPSHOT_UNUSABLE,
-    UNKNOWN,
     compare,
     explain,
     log_line,
@@ -32,8 +31,9 @@ from inference.prefix_report import (
 from inference.prefix_stability import BILLING_HEADER, TOKENS_LEFT
 
 MARKUP = (
-    *("<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    *("<|start|>", "<|message|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"),
+    *("<|im_start|>", "<|im_end|>", "<|start|>", "<|message|>", "<|end|>"),
+    *("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    *("<|system|>", "<|user|>", "<|assistant|>"),
     *("<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
 )
 FIRST_MARKUP = 0x110000

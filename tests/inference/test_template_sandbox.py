@@ -354,7 +354,7 @@ def test_what_would_fill_memory_is_refused_within_a_bound() -> None:
     ended, peak_kib = json.loads(done.stdout)
     assert set(ended) == set(HUGE)
     assert [name for name, message in ended.items() if "memory" in message] == []
-    assert peak_kib == 0
+    assert peak_kib < 256 * 1024
 
 
 # --- compiling -----------------------------------------------------------------------------------

@@ -488,3 +488,15 @@ def test_kv_snapshots_lie_in_hotseats_home_unless_told_otherwise(tmp_path: Path)
     assert (spec.kv_store_limit_bytes, spec.kv_store_max_age_s) == (2**30, 86400.0)
     file.write_text('[memory]\nkv_store = false\n[models.m]\npath = "m.gguf"\n')
     assert load_config(file, environ).models["m"].spec.kv_store is None
+
+
+def test_prefixes_are_stabilised_where_a_model_or_the_defaults_say_so(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(
+        '[defaults]\nstabilise_prefix = true\n[models.a]\npath = "a.gguf"\n'
+        '[models.b]\npath = "b.gguf"\nstabilise_prefix = false\n'
+    )
+    models = load_config(file, {}).models
+    assert (models["a"].spec.stabilise_prefix, models["b"].spec.stabilise_prefix) == (True, False)
+    file.write_text('[models.a]\npath = "a.gguf"\n')
+    assert not load_config(file, {}).models["a"].spec.stabilise_prefix

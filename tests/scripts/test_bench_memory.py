@@ -6,9 +6,9 @@ import json
 
 import click
 import pytest
-from benchkit import gpu, vram
 from click.testing import CliRunner
 
+from benchkit import gpu, vram
 from inference.vram import MemoryEstimate
 from proxy.doctor import EngineProbe
 
