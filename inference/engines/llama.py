@@ -114,7 +114,7 @@ class LlamaEngine:
         self._markup = Markup(self._model)
         self._embedder = EmbeddingRunner(self._model, self._context, spec)
         archive = open_archive(self._model, spec, f"{ENGINE_VERSION} {info}")
-        self._cache = SlotCache(self._model, self._context, spec, archive)
+        self._cache = SlotCache(self._model, self._context, spec, archive, self._markup)
         self._jobs: dict[int, Job] = {}  # by slot; a slot without one is idle
         self._waiting: deque[Job] = deque()
         self._clock = 0

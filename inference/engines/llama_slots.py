@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.batching import Placement, SlotView, TokenArray, plan_checkpoints
+from inference.engines.llama_markup import Markup
 from inference.engines.llama_native import Context, Model
 from inference.file_identity import fingerprint
 from inference.kv_store import MIN_TOKENS, Checkpoint, KvArchive, KvStore, Snapshot
@@ -63,8 +64,11 @@ def open_archive(model: Model, spec: ModelSpec, engine_build: str) -> KvArchive:
 
 
 class SlotCache:
-    def __init__(self, model: Model, context: Context, spec: ModelSpec, archive: KvArchive) -> None:
+    def __init__(
+        self, model: Model, context: Context, spec: ModelSpec, archive: KvArchive, markup: Markup
+    ) -> None:
         self._model = model
+        self._markup = markup
         self._context = context
         self._archive = archive
         self._window = 0 if spec.swa_full else model.n_swa
@@ -208,6 +212,5 @@ class SlotCache:
         return self._context.keep_prefix(slot.index, n_tokens)
 
     def _plan(self, prompt: TokenArray, n_reused: int) -> list[int]:
-        control = [t for t in np.unique(prompt).tolist() if self._model.is_control(t)]
-        boundaries = np.flatnonzero(np.isin(prompt, control)).tolist() if control else []
+        boundaries = np.flatnonzero(self._markup.is_control(prompt)).tolist()
         return plan_checkpoints(boundaries, n_reused, len(prompt))
