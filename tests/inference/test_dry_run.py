@@ -68,7 +68,13 @@ def test_one_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     pid_file.write_text("0")  # what it stays if the machine is so busy that Python does not start in time
     code = f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); signal.pause()"
-    assert reason(scripted(code, timeout_s=1)) == "no answer within 1 s"
+    command = [sys.executable, "-c", f"import os, signal\n{code}"]
+
+    async def main() -> tuple[Buffer, ...] | NoDryRun:
+        async with asyncio.timeout(20):
+            return await dry_run(SPEC, timeout_s=1, command=command)
+
+    assert reason(asyncio.run(main())) == "no answer within 1 s"
     assert not psutil.pid_exists(int(pid_file.read_text() or "0"))
 
 

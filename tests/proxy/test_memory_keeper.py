@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from inference.buffer_sizes import Buffer
 from inference.dry_run import NoDryRun
 from inference.gpu import DeviceMemory
-from inference.memory_records import LoadMeasured, MemoryRecords
+from inference.memory_records import LoadMeasured, MemoryRecord, MemoryRecords
 from inference.model_spec import ModelSpec
 from inference.pool import PoolSettings, WorkerPool
 from proxy.config import Config, ModelEntry
@@ -213,6 +214,46 @@ def test_what_a_load_took_is_known_to_the_next_run(tmp_path: Path) -> None:
             assert state.measured_bytes == record.measured_bytes
             assert state.measured_at_s is None
         assert found(config, "script").record == record  # nothing was loaded: nothing new
+
+    run(main())
+
+
+class SlowDisk(MemoryRecords):
+    """Writes when it is let."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, warn=lambda text: None)
+        self.may_write = threading.Event()
+        self.is_asked = threading.Event()
+        self.written: list[str] = []
+
+    def write(self, key: str, record: MemoryRecord) -> None:
+        self.is_asked.set()
+        assert self.may_write.wait(60.0)
+        self.written.append(record.model)
+
+
+def test_the_end_waits_for_what_is_being_written(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "a")
+
+    async def main() -> None:
+        surveyed = survey(config, HOST)
+        disk = SlowDisk(tmp_path)
+        answering = asyncio.Event()
+        answering.set()
+        async with WorkerPool([surveyed[0].pool_model()], PoolSettings(2**40), StillMeter()) as pool:
+            keeper = MemoryKeeper(pool, surveyed, disk, run_dry=Engine(a=BUFFERS))
+
+            async def keep() -> None:
+                async with keeper.keeping(answering):
+                    await asyncio.to_thread(disk.is_asked.wait, 60.0)
+
+            keeping = asyncio.create_task(keep())
+            await asyncio.wait({keeping}, timeout=0.2)
+            assert not keeping.done()
+            disk.may_write.set()
+            await keeping
+            assert disk.written == ["a"]
 
     run(main())
 
