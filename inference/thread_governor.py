@@ -17,8 +17,9 @@ from statistics import median
 SLOW_FACTOR = 3.0
 """A step this many times slower than the best at its size is taken for contention, not noise."""
 
-PATIENCE = 3
-"""Slow steps in a row before threads are given up."""
+PATIENCE_S = 0.4
+"""Time lost to slow steps in a row before threads are given up: two steps of a real collapse, many of
+a mild one, which fewer threads would not cure."""
 
 PROBE_STEPS = 3
 FIRST_HOLD_S = 0.5
@@ -34,7 +35,7 @@ class ThreadGovernor:
         self._level = 0
         self._best_s: dict[tuple[int, int], float] = {}
         self._recent_s: deque[float] = deque(maxlen=8)
-        self._n_slow = 0
+        self._lost_s = 0.0
         self._hold_s = FIRST_HOLD_S
         self._probe_at_s = 0.0
         self._probe: list[float] | None = None
@@ -47,11 +48,11 @@ class ThreadGovernor:
         if self._probe is not None:
             self._judge_probe(seconds, now_s)
         elif seconds > SLOW_FACTOR * best_s and self._level + 1 < len(self._levels):
-            self._n_slow += 1
-            if self._n_slow >= PATIENCE:
+            self._lost_s += seconds - best_s
+            if self._lost_s >= PATIENCE_S:
                 self._reduce(now_s)
         else:
-            self._n_slow = 0
+            self._lost_s = 0.0
             self._recent_s.append(seconds)
             if self._level > 0 and now_s >= self._probe_at_s:
                 self._start_probe()
@@ -97,7 +98,7 @@ class ThreadGovernor:
     def _set_level(self, level: int) -> None:
         self._level = level
         self.threads = self._levels[level]
-        self._n_slow = 0
+        self._lost_s = 0.0
         self._recent_s.clear()
 
 

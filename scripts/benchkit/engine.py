@@ -18,8 +18,10 @@ import itertools
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import click
 
 from benchkit.figures import figure, machine, median, note, percentile
@@ -44,18 +46,47 @@ def prompts(seed: random.Random, shared: str) -> Iterator[str]:
 def models_toml(model: Path, n_ctx: int, slots: int, threads: int) -> str:
     return (
         f'[models.bench]\npath = "{model}"\nn_ctx = {n_ctx}\nslots = {slots}\nthreads = {threads}\n'
-        '[memory]\ndevice = "cpu"\n'
+        '[memory]\ndevice = "cpu"\nkv_store = false\n'  # nothing from an earlier run
     )
 
 
-async def identical_share(url: str, slots: int, max_tokens: int) -> tuple[int, int]:
-    """How many of `slots` concurrent greedy streams equal their own single-client output."""
-    texts = list(itertools.islice(prompts(random.Random(7), ""), slots))
-    alone = [(await closed_loop(url, "bench", [[text]], max_tokens)).answers[0].text for text in texts]
-    # Fresh slots' worth of other prompts, so that the concurrent run prefills from nothing too.
-    await closed_loop(url, "bench", [[f"{text} again"] for text in reversed(texts)], 1)
-    together = await closed_loop(url, "bench", [[text] for text in texts], max_tokens)
-    return sum(a == b.text for a, b in zip(alone, together.answers, strict=True)), slots
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Of `streams` concurrent greedy streams, those equal to their single-client output, and for
+    each other one the gap between the two likeliest tokens where it first differs (natural log)."""
+
+    streams: int
+    gaps: list[float]
+
+
+async def identity(url: str, streams: int, max_tokens: int) -> Identity:
+    texts = list(itertools.islice(prompts(random.Random(), ""), streams))
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=600)) as session:
+
+        async def tokens(text: str) -> list[dict[str, float]]:
+            """The alternatives at each position, the one taken first."""
+            body = {"model": "bench", "prompt": text, "max_tokens": max_tokens, "temperature": 0}
+            async with session.post(f"{url}/v1/completions", json={**body, "logprobs": 2}) as response:
+                response.raise_for_status()
+                logprobs = (await response.json())["choices"][0]["logprobs"]
+            return [
+                {token: top.get(token, 0.0), **top}
+                for token, top in zip(logprobs["tokens"], logprobs["top_logprobs"], strict=True)
+            ]
+
+        alone = [await tokens(text) for text in texts]
+        together = await asyncio.gather(*(tokens(text) for text in texts))
+    found = [first_gap(a, b) for a, b in zip(alone, together, strict=True)]
+    return Identity(streams, [gap for gap in found if gap is not None])
+
+
+def first_gap(alone: list[dict[str, float]], together: list[dict[str, float]]) -> float | None:
+    """The gap between the two likeliest tokens at the first position where the answers differ."""
+    for a, b in zip(alone, together, strict=False):
+        if next(iter(a)) != next(iter(b)):
+            likeliest = sorted(a.values(), reverse=True)
+            return likeliest[0] - likeliest[1]
+    return None
 
 
 async def measure(url: str, clients: int, requests: int, max_tokens: int, source: Iterator[str]) -> Load:
@@ -105,7 +136,7 @@ async def compare(
     shared_prefix: int,
 ) -> None:
     n_ctx = 1024 if not shared_prefix else 4096
-    seed = random.Random(1)
+    seed = random.Random()  # a server may remember the prompts of an earlier run
     shared = " ".join(seed.choices(WORDS, k=shared_prefix)) + "\n" if shared_prefix else ""
     source = prompts(seed, shared)
     peer_options = ["-c", str(n_ctx * slots), "-np", str(slots), "-t", str(threads), "-tb", str(threads)]
@@ -123,10 +154,17 @@ async def compare(
                     load = await measure(url, count, requests, max_tokens, source)
                     runs.setdefault((name, count), []).append(load)
                     note(f"round {number + 1}: {name} x{count}: {load.output_tokens_per_s:.1f} tok/s")
-        same, of = await identical_share(ours, slots, 48)
+        same = await identity(ours, slots, 48)
     for count in counts:
         report(count, runs[("hotseat", count)], runs[("llama-server", count)], shared_prefix)
-    figure("greedy_streams_identical_to_single_client", same / of, "share", streams=of, **machine())
+    figure(
+        "greedy_streams_identical_to_single_client",
+        1 - len(same.gaps) / same.streams,
+        "share",
+        streams=same.streams,
+        logprob_gap_where_others_differ=[round(gap, 4) for gap in same.gaps],
+        **machine(),
+    )
 
 
 def report(count: int, ours: list[Load], theirs: list[Load], shared_prefix: int) -> None:
@@ -141,6 +179,7 @@ def report(count: int, ours: list[Load], theirs: list[Load], shared_prefix: int)
         llama_server=round(median([load.output_tokens_per_s for load in theirs]), 1),
         lowest=round(min(ratios), 3),
         highest=round(max(ratios), 3),
+        cached_share=[round(cached_share(loads), 3) for loads in (ours, theirs)],
         **machine(),
     )
     ttft = [[answer.ttft_s for load in loads for answer in load.answers] for loads in (ours, theirs)]
@@ -152,6 +191,12 @@ def report(count: int, ours: list[Load], theirs: list[Load], shared_prefix: int)
         hotseat_s=round(percentile(ttft[0], 0.5), 3),
         llama_server_s=round(percentile(ttft[1], 0.5), 3),
     )
+
+
+def cached_share(loads: list[Load]) -> float:
+    """Of all prompt tokens, those that a server did not compute: near 0 unless a prefix is shared."""
+    answers = [answer for load in loads for answer in load.answers]
+    return sum(a.cached_tokens for a in answers) / sum(a.input_tokens for a in answers)
 
 
 if __name__ == "__main__":

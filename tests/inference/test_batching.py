@@ -189,21 +189,32 @@ def test_placement_is_always_possible_to_carry_out(
 
 
 def test_nobody_decoding_gives_the_whole_batch_to_prompts() -> None:
-    assert prefill_budget(0, 512, 100.0) == 512
+    assert prefill_budget(0, 1, 512, 100.0) == 512
 
 
-@pytest.mark.parametrize(("tokens_per_s", "budget"), [(100.0, MIN_PREFILL_CHUNK), (1000.0, 100), (1e6, 509)])
+@pytest.mark.parametrize(("tokens_per_s", "budget"), [(10.0, MIN_PREFILL_CHUNK), (1000.0, 250), (1e6, 509)])
 def test_running_streams_bound_the_chunk_by_the_measured_rate(tokens_per_s: float, budget: int) -> None:
-    assert prefill_budget(3, 512, tokens_per_s) == budget
+    assert prefill_budget(3, 1, 512, tokens_per_s) == budget
+
+
+def test_a_crowd_of_waiting_prompts_may_hold_up_few_streams_longer() -> None:
+    assert prefill_budget(2, 2, 512, 200.0) == 50
+    assert prefill_budget(2, 6, 512, 200.0) == 150
+    assert prefill_budget(1, 100, 512, 200.0) == 200
 
 
 def test_a_batch_full_of_streams_leaves_no_room() -> None:
-    assert prefill_budget(512, 512, 1e6) == 0
+    assert prefill_budget(512, 1, 512, 1e6) == 0
 
 
 def test_the_oldest_prompt_gets_half_and_a_short_one_overtakes_the_rest() -> None:
     pending = [Pending(0, 5000, order=1), Pending(1, 3000, order=2), Pending(2, 20, order=3)]
     assert plan_prefill(pending, 100) == [Chunk(0, 50), Chunk(2, 20), Chunk(1, 30)]
+
+
+def test_a_prompt_that_is_nearly_done_is_finished_undivided() -> None:
+    pending = [Pending(0, 80, order=1), Pending(1, 70, order=2), Pending(2, 60, order=3)]
+    assert plan_prefill(pending, 90) == [Chunk(0, 80), Chunk(2, 10)]
 
 
 def test_what_short_prompts_leave_goes_to_the_oldest() -> None:

@@ -343,7 +343,9 @@ for name, source in json.load(sys.stdin).items():
         ChatTemplate(source, bos_token="", eos_token="").render(request)
     except HotseatError as error:
         ended[name] = error.message
-print(json.dumps([ended, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+# Not ru_maxrss: that one survives exec from a large parent.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([ended, int(peak.split()[1])]))
 """
 
 

