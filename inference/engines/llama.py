@@ -50,7 +50,6 @@ from inference.engines.llama_native import (
 from inference.engines.llama_prompt import PromptReader
 from inference.engines.llama_sampling import TokenSampler
 from inference.engines.llama_slots import Slot, SlotCache, open_archive
-from inference.engines.llama_threads import ThreadPool
 from inference.errors import InvalidRequest
 from inference.messages import Embed, Generate, ModelFacts, Output, PromptProgress
 from inference.model_spec import ModelSpec
@@ -117,8 +116,6 @@ class LlamaEngine:
         self._model = Model(spec, log, on_progress)
         self._governor = ThreadGovernor(_n_threads(spec))
         self._context = Context(self._model, spec, self._governor.threads, log)
-        self._threads = ThreadPool(self._governor.threads)
-        self._threads.attach(self._context.pointer)
         self._reader = PromptReader(self._model, spec)
         self._markup = Markup(self._model)
         self._embedder = EmbeddingRunner(self._model, self._context, spec)
@@ -197,7 +194,6 @@ class LlamaEngine:
             if isinstance(job, GenerateJob) and job.sampler is not None:
                 job.sampler.close()
         self._context.close()
-        self._threads.close()
         self._model.close()
         self._log.close()
 
