@@ -455,6 +455,17 @@ def test_gemma_completes_text(gemma: Driver) -> None:
     assert finish.usage.output_tokens == 4
 
 
+@pytest.mark.parametrize("fixture", ["smollm2_path", "gemma3_path"])
+def test_two_threads_say_what_one_says(fixture: str, request: pytest.FixtureRequest) -> None:
+    """A thread pool from a second copy of ggml's library once computed nonsense, on two threads only."""
+    path = request.getfixturevalue(fixture)
+    one, two = load(path, slots=1), load(path, slots=1, threads=2)
+    prompt = complete("Monday, Tuesday, Wednesday,", max_tokens=4)
+    assert Driver(two).ask(prompt)[0] == Driver(one).ask(prompt)[0] != ""
+    one.close()
+    two.close()
+
+
 def test_a_model_without_a_chat_template_still_chats(gemma: Driver) -> None:
     _, finish = gemma.ask(chat("Hello"))
     assert finish.usage.output_tokens > 0
