@@ -2,7 +2,7 @@
 
 llama.cpp's CPU threads meet at spinning barriers, several per layer. When other work takes a core
 (another resident model, the proxy, a browser), every barrier waits for a descheduled thread:
-measured on two cores, two engines with two threads each made 0.7 tok/s, with one thread 23. So the
+measured on two cores, two engines with two threads each made 1.3 tok/s, with one thread 60. So the
 engine gives up threads when steps become several times slower than it has seen them, and tries
 them again from time to time. On an idle machine nothing is ever probed and nothing is lost.
 
