@@ -212,24 +212,26 @@ class KvStore:
     def save(self, snapshots: list[Snapshot], deadline_s: float) -> int:
         """Write until done or `deadline_s` (time.monotonic) has passed. Never raises for a bad disk."""
         n_written = 0
+        known = {kept.path: kept.tokens for kept in self.entries() if kept.path is not None}
         try:
             for snapshot in snapshots:
                 if time.monotonic() > deadline_s:
                     break
-                n_written += self._write(snapshot)
+                n_written += self._write(snapshot, known)
             self._prune(0)
         except OSError as error:
             self._warn_once(f"KV snapshots are not kept: {error.strerror or error}: {self._root}")
         return n_written
 
-    def _write(self, snapshot: Snapshot) -> bool:
+    def _write(self, snapshot: Snapshot, known: dict[Path, TokenArray]) -> bool:
+        """Write one file in place of those of `known` that it extends. `known` is kept up to date."""
         if snapshot.n_bytes > self._limit_bytes:
             return False
         for folder in (self._root, self._folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for kept in self.entries():
-            if kept.path is not None and _extends(snapshot, kept.tokens):
-                kept.path.unlink(missing_ok=True)
+        for path in [path for path, tokens in known.items() if _extends(snapshot, tokens)]:
+            del known[path]
+            path.unlink(missing_ok=True)
         self._prune(snapshot.n_bytes)
         name = hashlib.sha256(snapshot.tokens.tobytes()).hexdigest()[:32]
         aside = self._folder / f".{name}-{secrets.token_hex(4)}"
@@ -238,7 +240,7 @@ class KvStore:
             with open(descriptor, "wb") as file:
                 _write_to(file.write, snapshot)
             self._touch(aside)
-            aside.replace(self._folder / f"{name}.kv")
+            known[aside.replace(self._folder / f"{name}.kv")] = snapshot.tokens
         except OSError:
             aside.unlink(missing_ok=True)
             raise

@@ -202,6 +202,8 @@ class LlamaEngine:
     def _seat_waiting(self, outputs: list[Output]) -> None:
         """Give idle slots to waiting jobs, in order but for those that gain by waiting."""
         for job in list(self._waiting):
+            if len(self._jobs) == len(self._cache.slots):
+                return  # every step while others wait: views cost calls into llama.cpp
             views = self._views()
             prompt = job.prompt if isinstance(job, GenerateJob) else _NO_TOKENS
             placement = place(prompt, views)
@@ -348,14 +350,14 @@ class LlamaEngine:
         now_s = time.monotonic()
         if job.held and now_s - job.sent_s >= SEND_INTERVAL_S:
             job.sent_s = now_s
-            outputs.append(Output(job.request_id, _delta(job, "")))
+            outputs.append(Output(job.request_id, _delta(job)))
 
     def _finish(
         self, slot: Slot, job: GenerateJob, reason: FinishReason, outputs: list[Output], text: str = ""
     ) -> None:
-        rest = text if job.stream.stopped is not None else text + job.stream.finish()
-        if rest or job.held or job.logprobs:
-            outputs.append(Output(job.request_id, _delta(job, rest)))
+        job.held += text if job.stream.stopped is not None else text + job.stream.finish()
+        if job.held or job.logprobs:
+            outputs.append(Output(job.request_id, _delta(job)))
         usage = Usage(input_tokens=len(job.prompt), cached_tokens=job.cached, output_tokens=job.n_output)
         timings = Timings(
             prefill_tokens=len(job.prompt) - job.cached,
@@ -390,11 +392,11 @@ class LlamaEngine:
         return time.monotonic() - started_s
 
 
-def _delta(job: GenerateJob, text: str) -> TextDelta:
-    """What is held and `text`, with the log-probabilities of all tokens since the last delta."""
+def _delta(job: GenerateJob) -> TextDelta:
+    """What is held, with the log-probabilities of all tokens since the last delta."""
     held, job.held = job.held, ""
     logprobs, job.logprobs = tuple(job.logprobs), []
-    return TextDelta(text=held + text, logprobs=logprobs)
+    return TextDelta(text=held, logprobs=logprobs)
 
 
 def _n_threads(spec: ModelSpec) -> int:

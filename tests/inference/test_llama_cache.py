@@ -9,17 +9,14 @@ long prompt moves them by more than a thousandth.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from inference.chat import ChatRequest, CompletionRequest, Finish, Message, Sampling, TextDelta, TokenLogprob
-from inference.engines import llama
-from inference.messages import Event, Generate
-from inference.model_spec import ModelSpec
 from tests.inference import gguf_models
+from tests.inference.tiny_engine import TinyEngine
 
 EXACT = Sampling(temperature=0.0, logprobs=3)
 MODELS: dict[str, Callable[[], gguf_models.GgufModel]] = {
@@ -38,22 +35,11 @@ Answer = list[TokenLogprob]
 Cold = Callable[..., Answer]
 
 
-class Session:
-    """One engine, asked one request at a time."""
+class Session(TinyEngine):
+    """Answers as log-probabilities, from exact arithmetic unless told otherwise."""
 
     def __init__(self, path: Path, **overrides: object) -> None:
-        values: dict[str, object] = {
-            "name": "tiny",
-            "path": str(path),
-            "n_ctx": 2048,
-            "slots": 1,
-            "threads": 1,
-            "n_batch": 256,
-            "n_ubatch": 128,
-            "kv_type": "f32",
-            "flash_attn": False,
-        }
-        self.engine = llama.load(ModelSpec(**{**values, **overrides}), lambda _fraction: None)  # type: ignore[arg-type]
+        super().__init__(path, **{"kv_type": "f32", "flash_attn": False, **overrides})
 
     def ask(self, *messages: Message, max_tokens: int = 12) -> tuple[Answer, Finish]:
         return self.run(
@@ -70,24 +56,12 @@ class Session:
         )
 
     def run(self, request: ChatRequest | CompletionRequest) -> tuple[Answer, Finish]:
-        self.engine.submit(self.engine.prepare(Generate(request_id=1, request=request)))
-        events: list[Event] = []
-        while self.engine.wait_s() is not None:
-            events += [output.event for output in self.engine.step()]
+        events = self.events(request)
         last = events[-1]
         assert isinstance(last, Finish)
         answer = [entry for e in events if isinstance(e, TextDelta) for entry in e.logprobs]
         assert len(answer) == 12
         return answer, last
-
-    def close(self) -> None:
-        self.engine.close()
-
-    def end(self) -> int:
-        """As a worker does when it is unloaded."""
-        n_saved = self.engine.save(time.monotonic() + 60)
-        self.engine.close()
-        return n_saved
 
 
 @pytest.fixture(scope="module", params=list(MODELS))

@@ -6,19 +6,17 @@ tokens are bytes, so every index below is a position in the prompt's text.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from inference.chat import ChatRequest, CompletionRequest, Finish, Message, Role, Sampling
-from inference.engines import llama
-from inference.messages import Event, Generate, PrefixReport
-from inference.model_spec import ModelSpec
+from inference.messages import PrefixReport
 from inference.prefix_report import COULD_NOT_GO_BACK, NOTHING_CACHED
 from inference.prefix_stability import BILLING_HEADER
 from tests.inference import gguf_models
+from tests.inference.tiny_engine import TinyEngine
 
 Turn = tuple[Role, str]
 SYSTEM = "You are careful. " * 30
@@ -29,20 +27,8 @@ REPLY: Turn = ("assistant", "They flow to the sea.")
 HEADER = "x-anthropic-billing-header: cc_version=2.1.100.7b4; cc_entrypoint=cli; cch={};\n"
 
 
-class Session:
-    """One engine, asked one request at a time."""
-
-    def __init__(self, path: Path, **overrides: object) -> None:
-        values: dict[str, object] = {
-            "name": "tiny",
-            "path": str(path),
-            "n_ctx": 2048,
-            "slots": 1,
-            "threads": 1,
-            "n_batch": 256,
-            "n_ubatch": 128,
-        }
-        self.engine = llama.load(ModelSpec(**{**values, **overrides}), lambda _: None)  # type: ignore[arg-type]
+class Session(TinyEngine):
+    """Asked for the report of each request."""
 
     def ask(self, *messages: Turn) -> PrefixReport:
         chat = tuple(Message(role=role, content=text) for role, text in messages)
@@ -53,10 +39,7 @@ class Session:
 
     def run(self, request: ChatRequest | CompletionRequest) -> PrefixReport:
         """The report, which must come first, once, and agree with the usage."""
-        self.engine.submit(self.engine.prepare(Generate(request_id=7, request=request)))
-        events: list[Event] = []
-        while self.engine.wait_s() is not None:
-            events += [output.event for output in self.engine.step()]
+        events = self.events(request, request_id=7)
         first, last = events[0], events[-1]
         assert isinstance(first, PrefixReport)
         assert isinstance(last, Finish)
@@ -66,11 +49,6 @@ class Session:
             last.usage.cached_tokens,
         )
         return first
-
-    def end(self) -> None:
-        """As a worker does when it is unloaded."""
-        self.engine.save(time.monotonic() + 60)
-        self.engine.close()
 
 
 @pytest.fixture(scope="module")
