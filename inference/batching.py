@@ -22,8 +22,9 @@ MIN_COPY_TOKENS = 32
 MAX_LOST_SHARE = 0.25
 """A slot whose own continuation this may be is reused in place if no more than this share of it is lost."""
 
-MIN_PREFILL_CHUNK = 16
-"""Prompt tokens per step while others decode: fewer would not pay for the step."""
+TILE = 64
+"""Prompt tokens that llama.cpp's attention on a CPU computes at once (GGML_FA_TILE_Q): a shorter piece
+costs as much, so prompts are cut at multiples of it."""
 
 STEP_TARGET_S = 0.25
 """How long a step may take while others decode. Shorter steps read smoother, but prompts behind them
@@ -181,34 +182,45 @@ class Chunk:
 def prefill_budget(n_decoding: int, n_pending: int, n_batch: int, tokens_per_s: float) -> int:
     """Prompt tokens that the next step may carry beside `n_decoding` running streams.
 
-    With nobody decoding: a whole batch. Else as many as keep the step near STEP_TARGET_S at the
-    measured prefill rate, so that a long prompt slows running streams but never stalls them. Where
-    more clients wait for their first token than are being served, steps may grow with that ratio.
+    With nobody decoding: a whole batch. Else as many tiles as keep the step near STEP_TARGET_S at
+    the measured prefill rate, so that a long prompt slows running streams but never stalls them.
+    Where more clients wait for their first token than are being served, steps may grow with that ratio.
     """
     if n_decoding == 0:
         return n_batch
     target_s = STEP_TARGET_S * min(MOST_PATIENCE, max(1.0, n_pending / n_decoding))
-    room = n_batch - n_decoding
-    return max(0, min(room, max(MIN_PREFILL_CHUNK, int(tokens_per_s * target_s))))
+    tiles = max(1, round(tokens_per_s * target_s / TILE))
+    return max(0, min(n_batch - n_decoding, TILE * tiles))
 
 
-def plan_prefill(pending: Sequence[Pending], budget: int) -> list[Chunk]:
+def plan_prefill(pending: Sequence[Pending], budget: int, room: int) -> list[Chunk]:
     """Divide the budget. The oldest prompt is finished first; one that needs many more steps gets
     half, and short ones behind it the rest. So nobody starves, and a short prompt answers soon.
+
+    A prompt that is cut is cut at a whole tile. One that would leave less than half a tile for the
+    next step is finished in this one, if there is room (at least `budget`) for it.
     """
     if not pending or budget <= 0:
         return []
+    limit = min(room, budget + TILE // 2)
     oldest = min(pending, key=lambda p: p.order)
     is_long = oldest.remaining > NEARLY_DONE_STEPS * budget
-    shares = {oldest.index: (budget + 1) // 2 if is_long else min(oldest.remaining, budget)}
-    left = budget - shares[oldest.index]
+    half = min(budget, -(-budget // (2 * TILE)) * TILE)
+    shares = {oldest.index: half if is_long else _piece(oldest.remaining, budget, limit)}
+    spent = shares[oldest.index]
     for p in sorted((p for p in pending if p is not oldest), key=lambda p: (p.remaining, p.order)):
-        take = min(p.remaining, left)
-        if take:
+        if take := _piece(p.remaining, budget - spent, limit - spent):
             shares[p.index] = take
-            left -= take
-    shares[oldest.index] += min(left, oldest.remaining - shares[oldest.index])
-    return [Chunk(index, n) for index, n in shares.items()]
+            spent += take
+    shares[oldest.index] += max(0, min(budget - spent, oldest.remaining - shares[oldest.index]))
+    return [Chunk(index, n) for index, n in shares.items() if n]
+
+
+def _piece(remaining: int, budget: int, limit: int) -> int:
+    """How much of a prompt goes into a step: all of it within `limit`, else whole tiles of `budget`."""
+    if remaining <= limit:
+        return remaining
+    return max(0, budget) // TILE * TILE
 
 
 MAX_CHECKPOINTS = 3

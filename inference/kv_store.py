@@ -42,7 +42,7 @@ class Checkpoint:
     """The state of layers that cannot go back (recurrent, sliding window) after `n_tokens` tokens."""
 
     n_tokens: int
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Snapshot:
     """One sequence. It can be cut back to any length of at least `trim_floor`, or to a checkpoint."""
 
     tokens: TokenArray
-    data: bytes
+    data: bytes | memoryview
     trim_floor: int = 0
     checkpoints: tuple[Checkpoint, ...] = ()
 
@@ -280,7 +280,7 @@ class KvStore:
             self._warn(text)
 
 
-def _write_to(write: Callable[[bytes], object], snapshot: Snapshot) -> None:
+def _write_to(write: Callable[[bytes | memoryview], object], snapshot: Snapshot) -> None:
     """MAGIC, header length, header, tokens, state, checkpoints, SHA-256 of all before it."""
     header = msgspec.json.encode(
         _Header(

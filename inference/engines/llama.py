@@ -50,6 +50,7 @@ from inference.engines.llama_native import (
 from inference.engines.llama_prompt import PromptReader
 from inference.engines.llama_sampling import TokenSampler
 from inference.engines.llama_slots import Slot, SlotCache, open_archive
+from inference.engines.llama_threads import ThreadPool
 from inference.errors import InvalidRequest
 from inference.messages import Embed, Generate, ModelFacts, Output, PromptProgress
 from inference.model_spec import ModelSpec
@@ -116,6 +117,8 @@ class LlamaEngine:
         self._model = Model(spec, log, on_progress)
         self._governor = ThreadGovernor(_n_threads(spec))
         self._context = Context(self._model, spec, self._governor.threads, log)
+        self._threads = ThreadPool(self._governor.threads)
+        self._threads.attach(self._context.pointer)
         self._reader = PromptReader(self._model, spec)
         self._markup = Markup(self._model)
         self._embedder = EmbeddingRunner(self._model, self._context, spec)
@@ -194,6 +197,7 @@ class LlamaEngine:
             if isinstance(job, GenerateJob) and job.sampler is not None:
                 job.sampler.close()
         self._context.close()
+        self._threads.close()
         self._model.close()
         self._log.close()
 
@@ -300,9 +304,10 @@ class LlamaEngine:
         outputs: list[Output],
     ) -> int:
         """Add prompt chunks to the batch; prompts that end in it join `rows`. Returns their tokens."""
-        budget = prefill_budget(n_decoding, len(pending), self._context.n_batch, self._prefill_rate)
+        n_batch = self._context.n_batch
+        budget = prefill_budget(n_decoding, len(pending), n_batch, self._prefill_rate)
         n_prefilled = 0
-        for chunk in plan_prefill(pending, budget):
+        for chunk in plan_prefill(pending, budget, n_batch - n_decoding):
             slot = self._cache.slots[chunk.index]
             job = self._jobs[chunk.index]
             assert isinstance(job, GenerateJob)  # only those are pending

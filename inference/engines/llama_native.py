@@ -8,6 +8,7 @@ llama_sampling.py and llama_dry_run.py import llama_cpp. Contracts and units are
 from __future__ import annotations
 
 import ctypes
+import mmap
 import re
 import sys
 from collections import deque
@@ -296,21 +297,23 @@ class Context:
         lib.llama_memory_seq_rm(self.memory, target, -1, -1)
         lib.llama_memory_seq_cp(self.memory, source, target, -1, -1)
 
-    def save_state(self, sequence: int, *, partial: bool) -> bytes:
-        """The state of a sequence; `partial`: only that of layers which cannot go back."""
+    def save_state(self, sequence: int, *, partial: bool) -> memoryview:
+        """The state of a sequence; `partial`: only that of layers which cannot go back. Copied once."""
         flags = _PARTIAL if partial else 0
         size = lib.llama_state_seq_get_size_ext(self.pointer, sequence, flags)
-        state = np.empty(size, dtype=np.uint8)  # not zeroed first: a long session has gigabytes
-        n = lib.llama_state_seq_get_data_ext(
-            self.pointer, _pointer(state, ctypes.c_uint8), size, sequence, flags
-        )
+        if size == 0:
+            return memoryview(b"")
+        # Fresh pages, written once: NumPy would ask for huge pages, which the kernel takes long to find.
+        state = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        target = _pointer(np.frombuffer(state, dtype=np.uint8), ctypes.c_uint8)
+        n = lib.llama_state_seq_get_data_ext(self.pointer, target, size, sequence, flags)
         if n != size:
             raise EngineFault(f"llama.cpp saved {n} of {size} bytes of sequence {sequence}")
-        return state.tobytes()
+        return state
 
-    def restore_state(self, sequence: int, data: bytes, *, partial: bool) -> bool:
+    def restore_state(self, sequence: int, data: bytes | memoryview, *, partial: bool) -> bool:
         """Put a saved state in place of the sequence's. False: llama.cpp refused it."""
-        buffer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
+        buffer = _pointer(np.frombuffer(data, dtype=np.uint8), ctypes.c_uint8)
         flags = _PARTIAL if partial else 0
         n: int = lib.llama_state_seq_set_data_ext(self.pointer, buffer, len(data), sequence, flags)
         return n > 0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.batching import (
-    MIN_PREFILL_CHUNK,
+    TILE,
     Chunk,
     Pending,
     Placement,
@@ -192,15 +192,15 @@ def test_nobody_decoding_gives_the_whole_batch_to_prompts() -> None:
     assert prefill_budget(0, 1, 512, 100.0) == 512
 
 
-@pytest.mark.parametrize(("tokens_per_s", "budget"), [(10.0, MIN_PREFILL_CHUNK), (1000.0, 250), (1e6, 509)])
+@pytest.mark.parametrize(("tokens_per_s", "budget"), [(10.0, TILE), (1000.0, 4 * TILE), (1e6, 509)])
 def test_running_streams_bound_the_chunk_by_the_measured_rate(tokens_per_s: float, budget: int) -> None:
     assert prefill_budget(3, 1, 512, tokens_per_s) == budget
 
 
 def test_a_crowd_of_waiting_prompts_may_hold_up_few_streams_longer() -> None:
-    assert prefill_budget(2, 2, 512, 200.0) == 50
-    assert prefill_budget(2, 6, 512, 200.0) == 150
-    assert prefill_budget(1, 100, 512, 200.0) == 200
+    assert prefill_budget(2, 2, 512, 500.0) == 2 * TILE
+    assert prefill_budget(2, 6, 512, 500.0) == 6 * TILE
+    assert prefill_budget(1, 100, 512, 500.0) == 511
 
 
 def test_a_batch_full_of_streams_leaves_no_room() -> None:
@@ -209,17 +209,28 @@ def test_a_batch_full_of_streams_leaves_no_room() -> None:
 
 def test_the_oldest_prompt_gets_half_and_a_short_one_overtakes_the_rest() -> None:
     pending = [Pending(0, 5000, order=1), Pending(1, 3000, order=2), Pending(2, 20, order=3)]
-    assert plan_prefill(pending, 100) == [Chunk(0, 50), Chunk(2, 20), Chunk(1, 30)]
+    plan = plan_prefill(pending, 4 * TILE, 512)
+    assert plan == [Chunk(0, 2 * TILE + 2 * TILE - 20 - TILE), Chunk(2, 20), Chunk(1, TILE)]
 
 
 def test_a_prompt_that_is_nearly_done_is_finished_undivided() -> None:
-    pending = [Pending(0, 80, order=1), Pending(1, 70, order=2), Pending(2, 60, order=3)]
-    assert plan_prefill(pending, 90) == [Chunk(0, 80), Chunk(2, 10)]
+    pending = [Pending(0, 80, order=1), Pending(1, 270, order=2), Pending(2, 60, order=3)]
+    assert plan_prefill(pending, TILE, 512) == [Chunk(0, 80)]
+    assert plan_prefill(pending, 2 * TILE, 512) == [Chunk(0, 80), Chunk(2, 60)]
+
+
+def test_a_prompt_is_cut_at_a_whole_tile() -> None:
+    pending = [Pending(0, 100, order=1), Pending(1, 270, order=2)]
+    assert plan_prefill(pending, 3 * TILE, 512) == [Chunk(0, 100), Chunk(1, TILE)]
+
+
+def test_a_prompt_is_not_finished_beyond_the_room_of_the_batch() -> None:
+    assert plan_prefill([Pending(0, 80, order=1)], TILE, TILE) == [Chunk(0, TILE)]
 
 
 def test_what_short_prompts_leave_goes_to_the_oldest() -> None:
-    assert plan_prefill([Pending(0, 5000, order=1), Pending(1, 10, order=2)], 100) == [
-        Chunk(0, 90),
+    assert plan_prefill([Pending(0, 5000, order=1), Pending(1, 10, order=2)], 2 * TILE, 512) == [
+        Chunk(0, 2 * TILE - 10),
         Chunk(1, 10),
     ]
 
@@ -227,13 +238,20 @@ def test_what_short_prompts_leave_goes_to_the_oldest() -> None:
 @given(
     st.lists(st.integers(1, 900), min_size=1, max_size=8),
     st.integers(0, 512),
+    st.integers(0, 64),
 )
-def test_a_plan_spends_the_budget_and_no_more(remaining: list[int], budget: int) -> None:
+def test_a_plan_spends_the_budget_but_for_a_tile(remaining: list[int], budget: int, more: int) -> None:
+    """No less than a tile below it, no more than half a tile above it, and never beyond the room."""
     pending = [Pending(i, n, order=i) for i, n in enumerate(remaining)]
-    chunks = plan_prefill(pending, budget)
-    assert sum(chunk.n_tokens for chunk in chunks) == min(budget, sum(remaining))
+    chunks = plan_prefill(pending, budget, budget + more)
+    spent = sum(chunk.n_tokens for chunk in chunks)
+    assert min(budget - TILE, sum(remaining)) <= spent <= budget + min(more, TILE // 2)
     assert all(0 < chunk.n_tokens <= remaining[chunk.index] for chunk in chunks)
     assert len({chunk.index for chunk in chunks}) == len(chunks)
+
+
+def test_a_plan_makes_progress_however_small_the_budget() -> None:
+    assert plan_prefill([Pending(0, 500, order=1)], 3, 3) == [Chunk(0, 3)]
 
 
 def test_checkpoints_stand_after_the_system_prompt_and_at_the_last_messages() -> None:
