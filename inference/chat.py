@@ -78,17 +78,52 @@ class Sampling(Wire):
     logprobs: int | None = None
 
 
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+class Reasoning(Wire):
+    """Whether and how hard to reason before the answer. None: the request is silent.
+
+    An effort other than "none" asks for reasoning. What a chat template has no switch for is not done.
+    """
+
+    enabled: bool | None = None
+    effort: ReasoningEffort | None = None
+
+
+class JsonFormat(Wire):
+    """The answer is a JSON document: one that `schema` allows, or without it any object.
+
+    `strict`: a schema that cannot be enforced in full is refused.
+    """
+
+    schema: dict[str, Any] | None = None
+    strict: bool = False
+    name: str = ""
+
+
+ToolChoice = Literal["auto", "required"]
+
+
 class ChatRequest(Wire):
-    """A conversation to continue. `max_tokens` None: until the context is full."""
+    """A conversation to continue. `max_tokens` None: until the context is full.
+
+    `tools`: those that may be called. `forced_tool`: with `tool_choice` "required", the only one.
+    """
 
     model: str
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    forced_tool: str = ""
+    parallel_tool_calls: bool = True
+    json_format: JsonFormat | None = None
     sampling: Sampling = Sampling()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     template_kwargs: dict[str, Any] = {}
+    reasoning: Reasoning | None = None
 
 
 class CompletionRequest(Wire):

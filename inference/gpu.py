@@ -72,6 +72,9 @@ class MemoryMeter(Protocol):
     def process_bytes(self, pid: int) -> int | None:
         """GPU memory (NVML) or resident set of one process; None if unknown or gone."""
 
+    def processes(self) -> tuple[DeviceProcess, ...] | None:
+        """Who has memory on the GPU; None if that is not known, or there is none."""
+
 
 def open_meter(device: str, *, library: NvmlLibrary | None = None) -> NvmlMeter | HostMeter:
     """The meter for memory.device = "auto", "cuda:N" or "cpu".

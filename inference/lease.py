@@ -10,17 +10,26 @@ from inference.errors import ErrorInfo, HotseatError, from_info
 from inference.messages import GenerateEvent, PromptProgress
 from inference.worker_link import Stream, WorkerLink
 
+LEAST_RATED_TOKENS = 16
+"""A shorter prefill says nothing about the rate: a step costs as much as a dozen tokens."""
+
 
 class Lease:
     """The right to use a loaded model, which is not evicted meanwhile.
 
     `queue_s` and `load_s` are what the lease waited for: its turn, and the load of its model.
+    `base_url`: where the model's own server listens, if it is one that is asked over HTTP.
+    `kept_s`: about how many seconds of prefill the model's caches hold for this client now.
     """
 
-    def __init__(self, model: str, link: WorkerLink, *, queue_s: float, load_s: float) -> None:
+    def __init__(
+        self, model: str, link: WorkerLink, *, queue_s: float, load_s: float, base_url: str | None = None
+    ) -> None:
         self.model = model
         self.queue_s = queue_s
         self.load_s = load_s
+        self.base_url = base_url
+        self.kept_s = 0.0
         self._link = link
         self._streams: set[Stream] = set()
         self._is_over = False
@@ -44,6 +53,7 @@ class Lease:
                 if isinstance(last, ErrorInfo):
                     raise from_info(last)
                 if isinstance(last, Finish):
+                    self.kept_s = max(self.kept_s, _prefill_s(last))
                     return
         finally:
             self._close(stream)
@@ -62,6 +72,14 @@ class Lease:
                     raise HotseatError("the worker answered an embedding request with text")
         finally:
             self._close(stream)
+
+    async def failure(self) -> ErrorInfo:
+        """Why the worker has ended; waits until it has. For who talks to its server directly."""
+        return await self._link.failure()
+
+    def condemn(self, why: str) -> None:
+        """The worker's server is beyond hope: have both killed."""
+        self._link.condemn(why)
 
     def _open(self, request: GenerateRequest | EmbeddingRequest) -> Stream:
         if self._is_over:
@@ -94,3 +112,11 @@ def _take(stream: Stream) -> tuple[list[GenerateEvent], ErrorInfo | Finish | Non
         if isinstance(event, Finish):
             return batch, event
     return batch, None
+
+
+def _prefill_s(finish: Finish) -> float:
+    """What computing prompt and answer again would take, at the rate this prompt was computed."""
+    timings, usage = finish.timings, finish.usage
+    if timings.prefill_tokens < LEAST_RATED_TOKENS:
+        return 0.0
+    return timings.prefill_s / timings.prefill_tokens * (usage.input_tokens + usage.output_tokens)

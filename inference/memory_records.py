@@ -87,6 +87,8 @@ def engine_build() -> str:
 def record_key(spec: ModelSpec, file_bytes: int, engine: str, device: DeviceMemory) -> str:
     """Names what is known of `spec` on `device`. `file_bytes`: of all parts. Raises OSError."""
     parameters = {name: getattr(spec, name) for name in _PARAMETERS}
+    if spec.command:  # the others' records stay what they were
+        parameters |= {"command": spec.command, "env": spec.env}
     return fingerprint(
         Path(spec.path), json.dumps(parameters), str(file_bytes), engine, device.kind, device.name
     )

@@ -11,6 +11,7 @@ worker process starts empty, knows only its engine, and is told what to load:
     Ready(facts) | LoadError ──▶
                              ◀──  Generate(id) | Embed(id) | Cancel(id) | Shutdown
     Outputs((id, event), …)  ──▶        (one frame per decode step)
+    Alive                    ──▶        (after a step that had nothing to say, and to a Cancel)
 
 End of file on the socket means that the other side is gone: the worker exits at once.
 """
@@ -31,7 +32,10 @@ _HEADER = struct.Struct("<I")
 
 
 class Load(Wire):
+    """`sign_of_life_s`: a worker that has requests says something at least this often while it can."""
+
     spec: ModelSpec
+    sign_of_life_s: float = 1.0
 
 
 class Generate(Wire):
@@ -67,7 +71,10 @@ class LoadProgress(Wire):
 
 
 class ModelFacts(Wire):
-    """What the engine found after loading. `n_ctx` is per slot and equals what was asked for."""
+    """What the engine found after loading. `n_ctx` is per slot and equals what was asked for.
+
+    `base_url` and `server_pid`: the server that the worker has started; requests go to it over HTTP.
+    """
 
     architecture: str
     n_ctx: int
@@ -77,6 +84,8 @@ class ModelFacts(Wire):
     engine_build: str
     has_chat_template: bool
     rss_bytes: int
+    base_url: str | None = None
+    server_pid: int | None = None
 
 
 class Ready(Wire):
@@ -164,7 +173,11 @@ class Memory(Wire):
     rss_bytes: int
 
 
-FromWorker = Hello | LoadProgress | Ready | LoadError | Outputs | Memory
+class Alive(Wire):
+    """The engine moves though it has nothing to say; also the answer to a Cancel."""
+
+
+FromWorker = Hello | LoadProgress | Ready | LoadError | Outputs | Alive | Memory
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

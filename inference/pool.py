@@ -18,8 +18,18 @@ from typing import TYPE_CHECKING, Self, assert_never
 
 from inference.errors import ErrorInfo, HotseatError, ShuttingDown, Unloaded, from_info
 from inference.lease import Lease
+from inference.memory_budget import size
 from inference.messages import FromWorker, Hello, LoadProgress, Memory, ModelFacts, Ready
-from inference.pool_state import ModelState, PoolEvent, PoolModel, PoolSettings, PoolState, Subscriber
+from inference.pool_state import (
+    ModelState,
+    PoolEvent,
+    PoolModel,
+    PoolSettings,
+    PoolState,
+    Reconfigured,
+    Subscriber,
+    replaced,
+)
 from inference.scheduler import SwapScheduler
 from inference.scheduler_events import (
     Action,
@@ -29,8 +39,11 @@ from inference.scheduler_events import (
     DryRunDone,
     Event,
     Grant,
+    Lane,
+    LoadBlocked,
     LoadRequested,
     Measured,
+    ModelsChanged,
     Reject,
     Released,
     Requested,
@@ -47,9 +60,18 @@ from inference.worker_log import LogTail
 from inference.worker_process import WorkerLimits, WorkerProcess
 
 if TYPE_CHECKING:
-    from inference.gpu import MemoryMeter
+    from inference.gpu import DeviceProcess, MemoryMeter
 
 __all__ = ["Lease", "ModelState", "PoolEvent", "PoolModel", "PoolSettings", "PoolState", "WorkerPool"]
+
+STORED_SHARE = 0.1
+"""Reading a sequence back from its file takes about a tenth of computing it again."""
+
+LEAST_LOAD_S = 1.0
+LOAD_BYTES_PER_S = 1e9
+"""What a load is taken to cost until one was seen."""
+
+MAX_NAMED_PROCESSES = 3
 
 KILL_PATIENCE_S = 10.0
 """How long closing waits, beyond the grace, for processes that were told to die."""
@@ -60,7 +82,8 @@ logger = logging.getLogger("hotseat.pool")
 class _Running:
     """A worker process and what is known of it."""
 
-    def __init__(self, process: WorkerProcess, started_s: float) -> None:
+    def __init__(self, model: PoolModel, process: WorkerProcess, started_s: float) -> None:
+        self.model = model  # as it was configured when the process was started
         self.process = process
         self.started_s = started_s
         self.ready_s: float | None = None
@@ -92,6 +115,8 @@ class WorkerPool:
                 max_queue_total=settings.max_queue_total,
                 max_wait_s=settings.max_wait_s,
                 measured_wins=settings.measured_wins,
+                min_residency_s=settings.min_residency_s,
+                memory_wait_s=settings.memory_wait_s,
             ),
         )
         self._dry_run_errors: dict[str, str] = {}
@@ -127,22 +152,30 @@ class WorkerPool:
     # --- for callers ---------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def lease(self, model: str) -> AsyncIterator[Lease]:
+    async def lease(self, model: str, lane: Lane = "interactive") -> AsyncIterator[Lease]:
         """Wait for the right to use `model`. Raises HotseatError; cancelling it leaves the queue."""
         request_id = next(self._ids)
         asked_s = self._now_s()
-        running = await self._answer(Requested(request_id, model))
+        running = await self._answer(Requested(request_id, model, lane))
         assert running is not None
+        kept_s = 0.0
         try:
             waited_s = self._now_s() - asked_s
             load_s = running.load_s_within(asked_s, asked_s + waited_s)
-            lease = Lease(model, running.process.link, queue_s=waited_s - load_s, load_s=load_s)
+            lease = Lease(
+                model,
+                running.process.link,
+                queue_s=waited_s - load_s,
+                load_s=load_s,
+                base_url=running.facts.base_url if running.facts else None,
+            )
             try:
                 yield lease
             finally:
                 lease.end()
+                kept_s = lease.kept_s * (STORED_SHARE if running.model.spec.kv_store else 1.0)
         finally:
-            self._feed(Released(request_id))
+            self._feed(Released(request_id, kept_s))
 
     def state(self) -> PoolState:
         return PoolState(
@@ -158,6 +191,23 @@ class WorkerPool:
     async def unload(self, model: str) -> None:
         """Drains leases and returns when the process is gone; waiting requests get Unloaded."""
         await self._answer(UnloadRequested(next(self._ids), model))
+
+    async def reconfigure(self, models: Sequence[PoolModel]) -> Reconfigured:
+        """Serve `models` from now on. Workers whose model is unchanged go on, with their streams; others
+        finish what they are at and leave. Returns at once; waiters of a changed model wait on for it."""
+        before, now = self._models, {model.spec.name: model for model in models}
+        changed = frozenset(name for name in before.keys() & now.keys() if replaced(before[name], now[name]))
+        self._models = now
+        for name in changed | (before.keys() - now.keys()):
+            self._dry_run_errors.pop(name, None)
+            self._measured_at_s.pop(name, None)
+        self._feed(ModelsChanged(tuple(_for_scheduler(model) for model in models), changed))
+        return Reconfigured(
+            kept=tuple(name for name in now if name in before and name not in changed),
+            changed=tuple(name for name in now if name in changed),
+            added=tuple(name for name in now if name not in before),
+            removed=tuple(name for name in before if name not in now),
+        )
 
     async def unload_all(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -267,18 +317,35 @@ class WorkerPool:
     # --- workers -------------------------------------------------------------------------------
 
     def _start(self, model: str) -> None:
+        if blocked := self._blocked(model):
+            self._feed(blocked)
+            return
         log = self._logs[model] = LogTail(self._settings.log_lines)
         process = WorkerProcess(
             self._models[model].spec,
-            WorkerLimits(self._settings.load_timeout_s, self._settings.stop_grace_s),
+            WorkerLimits(
+                self._settings.load_timeout_s,
+                self._settings.stop_grace_s,
+                decode_stall_s=self._settings.decode_stall_s,
+            ),
             log,
             lambda message: self._on_message(model, message),
         )
-        running = self._running[model] = _Running(process, self._now_s())
+        running = _Running(self._models[model], process, self._now_s())
+        self._running[model] = running
         owner = asyncio.get_running_loop().create_task(self._own(model, running), name=f"worker {model}")
         self._owners.add(owner)
         owner.add_done_callback(self._owners.discard)
         self._announce("loading", model)
+
+    def _blocked(self, model: str) -> LoadBlocked | None:
+        """The GPU has less free memory than the load will take: others are on it, or it is not back yet."""
+        device = self._meter.device()
+        if device.kind == "cpu" or device.free_bytes >= self._scheduler.footprint_bytes(model):
+            return None
+        foreign = [process for process in self._meter.processes() or () if process.is_foreign]
+        held_by = ", ".join(describe(process) for process in foreign[:MAX_NAMED_PROCESSES])
+        return LoadBlocked(model, device.free_bytes, held_by)
 
     async def _own(self, model: str, running: _Running) -> None:
         """The life of one worker process."""
@@ -312,6 +379,8 @@ class WorkerPool:
                 running.progress = None
                 running.facts = message.facts
                 running.ready_s = self._now_s()
+                if message.facts.server_pid is not None:  # that process holds the model, not the worker
+                    running.pid, running.baseline_bytes = message.facts.server_pid, 0
                 measured_bytes = self._measured(model, running, message.facts.rss_bytes, is_at_ready=True)
                 self._announce("ready", model, f"{running.ready_s - running.started_s:.3f} s")
                 self._feed(WorkerReady(model, measured_bytes))
@@ -323,10 +392,12 @@ class WorkerPool:
     def _measured(self, model: str, running: _Running, rss_bytes: int, *, is_at_ready: bool) -> int | None:
         """What the model takes, or None if that is not known."""
         n_bytes = self._measure(running, rss_bytes, is_at_ready=is_at_ready)
-        is_false = self._settings.measured_wins and (n_bytes or 0) < self._models[model].least_bytes
+        is_false = self._settings.measured_wins and (n_bytes or 0) < running.model.least_bytes
         if n_bytes is None or is_false:
             return None
-        if is_at_ready or model not in self._measured_at_s:
+        configured = self._models.get(model)
+        is_current = configured is not None and not replaced(running.model, configured)
+        if is_current and (is_at_ready or model not in self._measured_at_s):
             self._measured_at_s[model] = time.time()
         return n_bytes
 
@@ -337,11 +408,12 @@ class WorkerPool:
         meter does not know the process: without a GPU the worker's own count; on a GPU what the
         device lost during the load (NVML in a container knows processes by the host's numbers).
         """
-        now_bytes = self._meter.process_bytes(running.pid)
-        if now_bytes is not None:
-            return max(0, now_bytes - (running.baseline_bytes or 0))
         device = self._meter.device()
-        if device.kind == "cpu":
+        has_server = running.facts is not None and running.facts.server_pid is not None
+        now_bytes = self._meter.process_bytes(running.pid)
+        if now_bytes is not None and not (has_server and device.kind == "cpu"):
+            return max(0, now_bytes - (running.baseline_bytes or 0))
+        if device.kind == "cpu":  # of a model with a server: with all that it has started
             return max(0, rss_bytes - running.baseline_rss_bytes)
         return max(0, running.baseline_free_bytes - device.free_bytes) if is_at_ready else None
 
@@ -383,6 +455,12 @@ class WorkerPool:
                 subscriber.push(event)
 
 
+def describe(process: DeviceProcess) -> str:
+    """A process on the GPU, for an error message."""
+    used = "unknown memory" if process.used_bytes is None else size(process.used_bytes)
+    return f"process {process.pid} ({process.name or 'name unknown'}, {used})"
+
+
 def _for_scheduler(model: PoolModel) -> SchedulerModel:
     return SchedulerModel(
         name=model.spec.name,
@@ -392,4 +470,7 @@ def _for_scheduler(model: PoolModel) -> SchedulerModel:
         unavailable=model.unavailable.info() if model.unavailable else None,
         dry_run_bytes=model.dry_run_bytes,
         measured_bytes=model.measured_bytes,
+        priority=model.spec.priority,
+        idle_unload_s=model.spec.idle_unload_s,
+        reload_s=LEAST_LOAD_S + model.estimated_bytes / LOAD_BYTES_PER_S,
     )

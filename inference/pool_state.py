@@ -7,6 +7,9 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from inference.errors import HotseatError
 from inference.footprint import Origin
@@ -40,10 +43,42 @@ class PoolSettings:
     max_queue_per_model: int = 64
     max_queue_total: int = 512
     max_wait_s: float = 10.0  # then a model in use drains for one that is waited for
+    min_residency_s: float = 0.0  # after a load, before it may leave for another of its priority
+    memory_wait_s: float = 10.0  # for GPU memory that the budget counts on and others hold
     load_timeout_s: float = 600.0  # without any progress
+    decode_stall_s: float = 120.0  # a worker with requests that shows no sign of life is ended
     stop_grace_s: float = 5.0  # then TERM, then KILL
     log_lines: int = 400
     measured_wins: bool = False  # on a GPU: over estimate and dry run; else it only raises them
+
+
+def replaced(before: PoolModel, now: PoolModel) -> bool:
+    """Whether a worker of `before` cannot go on as one of `now`: what it was told has changed."""
+    return _told(before.spec) != _told(now.spec) or (before.unavailable is None) != (now.unavailable is None)
+
+
+def _told(spec: ModelSpec) -> ModelSpec:
+    """The spec without what matters outside of the worker only."""
+    return msgspec.structs.replace(spec, **_OUTSIDE)
+
+
+_OUTSIDE: dict[str, Any] = {
+    "idle_unload_s": None,
+    "pinned": False,
+    "priority": 0,
+    "aliases": (),
+    "preload": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """Names of models: those whose worker goes on, those that get another one, and the others."""
+
+    kept: tuple[str, ...]
+    changed: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,45 @@
 """SwapScheduler: who may run, who must leave, who comes next. Pure: events in, actions out.
 
-It owns the queues, the leases and the phase of every model; it knows no process, no socket and
-no clock (each event comes with the time). The pool feeds it and carries out its actions.
-
-    unloaded ──Start──▶ loading ──WorkerReady──▶ ready ──▶ evicting ──▶ unloading ──WorkerExited──▶ unloaded
-                           │                       ▲          │  (for another model; reopened if not needed)
-                           │                       └──────────┤
-                           └──WorkerExited: failed            └  retiring (unload by request; never reopened)
+It owns the queues, the leases and the phase of every model (seat.py); it knows no process, no
+socket and no clock (each event comes with the time). The pool feeds it and carries out its actions.
 
 Rules
-- A model has `slots` leases; who asks for more waits here, first come first served, and visibly.
+- A model has `slots` leases; who asks for more waits here, and visibly: in order of arrival, the
+  batch lane behind the others until it has waited `max_wait_s`.
 - One load at a time: no double start, and each measured delta belongs to one model.
 - Whether a model can fit is known before anybody is evicted for it.
 - A resident model goes on serving while others wait for its memory, until the oldest of them has
-  waited `max_wait_s`; then it takes no new lease, drains and leaves. An idle one leaves at once.
+  waited `max_wait_s`, or at once for one that outranks it (priority, then lane); then it takes no new
+  lease, drains and leaves. An idle one leaves at once, unless its clients are known to come straight
+  back: then it lingers through such a pause.
+- Who leaves is whoever it costs least to lose (eviction.py).
 - A waiter is granted in the same step in which its model becomes ready: a model is never evicted
   before it served one of those it was loaded for.
+- If a load fails, whoever left for it comes back, unless somebody else needs the room.
+- Exclusive leases have the machine to themselves. One waits for a quiet moment, and makes one when
+  it is the oldest of all waiters and has waited `max_wait_s`.
 - Memory counts as taken until the process is gone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Literal, assert_never
 
-import msgspec
-
-from inference.errors import (
-    ErrorInfo,
-    InsufficientMemory,
-    LoadFailed,
-    Overloaded,
-    ShuttingDown,
-    UnknownModel,
-    Unloaded,
+from inference.admission import (
+    CRASH_WINDOW_S,
+    FREE_CRASHES,
+    FREE_FAILURES,
+    backoff_s,
+    not_recovered,
+    queue_full,
+    still_failing,
+    unknown,
 )
+from inference.errors import ErrorInfo, InsufficientMemory, LoadFailed, ShuttingDown, Unloaded
 from inference.eviction import Resident, choose_victims
-from inference.footprint import Footprint, footprint, predicted
+from inference.memory_budget import MemoryBudget
 from inference.scheduler_events import (
     Action,
     Cancelled,
@@ -47,8 +48,11 @@ from inference.scheduler_events import (
     DryRunDone,
     Event,
     Grant,
+    Lane,
+    LoadBlocked,
     LoadRequested,
     Measured,
+    ModelsChanged,
     Reject,
     Released,
     Requested,
@@ -56,76 +60,32 @@ from inference.scheduler_events import (
     SchedulerSettings,
     SeatView,
     Start,
-    State,
     Stop,
     Tick,
     UnloadRequested,
     WorkerExited,
     WorkerReady,
 )
+from inference.seat import STATES, Phase, Seat, Waiter
+from inference.turns import Turns
 
-FIRST_BACKOFF_S = 1.0
-MAX_BACKOFF_S = 60.0
-BUSY_RETRY_S = 1.0
-"""When to come back to a full queue of a model that is loaded; for others it is `max_wait_s`."""
+RETRY_BLOCKED_S = 0.25
+"""How often a load that the device had no memory for is tried again."""
 
-
-Phase = Literal["unloaded", "loading", "ready", "evicting", "retiring", "unloading"]
-
-_STATES: dict[Phase, State] = {
-    "unloaded": "unloaded",
-    "loading": "loading",
-    "ready": "ready",
-    "evicting": "unloading",
-    "retiring": "unloading",
-    "unloading": "unloading",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    request_id: int
-    since_s: float
-    wants_lease: bool
-
-
-@dataclass(slots=True)
-class _Seat:
-    model: SchedulerModel
-    phase: Phase = "unloaded"
-    queue: dict[int, _Waiter] = field(default_factory=dict)  # in order of arrival
-    leases: set[int] = field(default_factory=set)
-    unload_ids: list[int] = field(default_factory=list)
-    dry_run_bytes: int | None = None
-    measured_bytes: int | None = None  # of the last load; kept for the next one
-    last_used_s: float = 0.0
-    error: ErrorInfo | None = None
-    failed_loads: int = 0
-    retry_at_s: float = -math.inf
-
-    @property
-    def oldest_s(self) -> float:
-        return next(iter(self.queue.values())).since_s
-
-    @property
-    def is_resident(self) -> bool:
-        return self.phase != "unloaded"
-
-    @property
-    def has_free_slot(self) -> bool:
-        return self.phase == "ready" and len(self.leases) < self.model.slots
+PATIENCE_WITH_DEVICE_S = 1.0
+"""How long the device may take to show memory as free before somebody is evicted for the lack of it."""
 
 
 class SwapScheduler:
     def __init__(self, models: Iterable[SchedulerModel], settings: SchedulerSettings) -> None:
         self._settings = settings
-        self._seats = {
-            model.name: _Seat(model, dry_run_bytes=model.dry_run_bytes, measured_bytes=model.measured_bytes)
-            for model in models
-        }
-        self._seat_of: dict[int, _Seat] = {}  # of every waiting or leased request
-        self._target: _Seat | None = None  # next to start; memory is being freed for it
-        self._has_evicted = False  # since the last start
+        self._seats = {model.name: Seat(model) for model in models}
+        self._memory = MemoryBudget(self._seats, settings)
+        self._turns = Turns(self._seats, settings)
+        self._seat_of: dict[int, Seat] = {}  # of every waiting or leased request
+        self._target: Seat | None = None  # next to start; memory is being freed for it
+        self._displaced: list[Seat] = []  # stopped for the target, or for what is loading now
+        self._exclusive_id: int | None = None
         self._closing = False
         self._now_s = 0.0
         self._actions: list[Action] = []
@@ -134,33 +94,31 @@ class SwapScheduler:
     def handle(self, event: Event, now_s: float) -> list[Action]:
         """What to do about `event`. `now_s` is monotonic."""
         self._now_s = now_s
-        self._actions = []
+        actions: list[Action] = []
+        self._actions = actions
         self._note(event)
         self._advance()
-        return self._actions
+        return actions
 
     def next_deadline_s(self) -> float | None:
         """When a Tick is due, if nothing else happens before."""
-        if self._is_moving():
-            return None  # the worker's next word moves things on
-        waiting = [seat.oldest_s for seat in self._cold_seats()]
-        return min(waiting) + self._settings.max_wait_s if waiting else None
+        return self._turns.next_deadline_s(self._now_s, is_moving=self._is_moving())
 
     def view(self, model: str) -> SeatView:
         seat = self._seats[model]
         failed = seat.phase == "unloaded" and seat.error is not None
         return SeatView(
-            state="failed" if failed else _STATES[seat.phase],
+            state="failed" if failed else STATES[seat.phase],
             dry_run_bytes=seat.dry_run_bytes,
             measured_bytes=seat.measured_bytes,
-            footprint=self._footprint_of(seat),
+            footprint=self._memory.footprint(seat),
             leases=len(seat.leases),
             queued=len(seat.queue),
             error=seat.error,
         )
 
     def footprint_bytes(self, model: str) -> int:
-        return self._footprint(self._seats[model])
+        return self._memory.counted(self._seats[model])
 
     @property
     def leases(self) -> int:
@@ -170,16 +128,24 @@ class SwapScheduler:
 
     def _note(self, event: Event) -> None:
         match event:
-            case Requested() | LoadRequested():
-                self._on_asked(event.request_id, event.model, wants_lease=isinstance(event, Requested))
+            case Requested():
+                self._on_asked(event.request_id, event.model, event.lane, wants_lease=True)
+            case LoadRequested():
+                self._on_asked(event.request_id, event.model, "interactive", wants_lease=False)
             case UnloadRequested():
                 self._on_unload(event.request_id, event.model)
-            case Cancelled() | Released():
-                self._on_gone(event.request_id)
+            case Cancelled():
+                self._on_gone(event.request_id, 0.0)
+            case Released():
+                self._on_gone(event.request_id, event.kept_s)
             case WorkerReady():
                 self._on_ready(self._seats[event.model], event.measured_bytes)
             case WorkerExited():
                 self._on_exited(self._seats[event.model], event.error)
+            case LoadBlocked():
+                self._on_blocked(self._seats[event.model], event)
+            case ModelsChanged():
+                self._on_models(event)
             case Measured():
                 self._seats[event.model].measured_bytes = event.measured_bytes
             case DryRunDone():
@@ -187,56 +153,49 @@ class SwapScheduler:
             case Closing():
                 self._closing = True
                 for seat in self._seats.values():
+                    seat.wants_restore = False
                     self._reject_queue(seat, ShuttingDown("the server is shutting down").info())
             case Tick():
                 pass
             case _:
                 assert_never(event)
 
-    def _on_asked(self, request_id: int, model: str, *, wants_lease: bool) -> None:
+    def _on_asked(self, request_id: int, model: str, lane: Lane, *, wants_lease: bool) -> None:
         seat = self._seats.get(model)
         refusal = self._refusal(seat, model, wants_lease=wants_lease)
         if seat is None or refusal is not None:
-            self._actions.append(Reject(request_id, refusal or _unknown(model)))
+            self._actions.append(Reject(request_id, refusal or unknown(model)))
         elif seat.phase == "ready" and not wants_lease:
             self._actions.append(Done(request_id))
         else:
-            seat.queue[request_id] = _Waiter(request_id, self._now_s, wants_lease)
+            seat.note_arrival(self._now_s)
+            seat.queue[request_id] = Waiter(request_id, self._now_s, wants_lease, lane)
             self._seat_of[request_id] = seat
+            self._turns.n_special += lane != "interactive"
 
-    def _refusal(self, seat: _Seat | None, model: str, *, wants_lease: bool) -> ErrorInfo | None:
+    def _refusal(self, seat: Seat | None, model: str, *, wants_lease: bool) -> ErrorInfo | None:
         """Why a newcomer may not even wait. A load by request is an explicit retry: no back-off."""
         if self._closing:
             return ShuttingDown("the server is shutting down").info()
-        if seat is None:
-            return _unknown(model)
+        if seat is None or seat.is_removed:
+            return unknown(model)
         if seat.model.unavailable is not None:
             return seat.model.unavailable
         if seat.phase == "unloaded":
             if wants_lease and seat.error is not None and self._now_s < seat.retry_at_s:
-                return _still_failing(seat.error, seat.retry_at_s - self._now_s)
-            if too_large := self._too_large(seat):
+                return still_failing(seat.error, seat.retry_at_s - self._now_s)
+            if too_large := self._memory.too_large(seat):
                 return too_large
-        if seat.has_free_slot and not seat.queue:
+        if seat.has_free_slot and not seat.queue and not self._is_reserved():
             return None
-        return self._queue_full(seat)
-
-    def _queue_full(self, seat: _Seat) -> ErrorInfo | None:
-        limits = self._settings
-        if len(seat.queue) >= limits.max_queue_per_model:
-            full = f"the queue of model '{seat.model.name}' is full ({limits.max_queue_per_model} waiting)"
-        elif sum(len(other.queue) for other in self._seats.values()) >= limits.max_queue_total:
-            full = f"the server's queue is full ({limits.max_queue_total} waiting)"
-        else:
-            return None
-        retry_after_s = BUSY_RETRY_S if seat.phase == "ready" else max(BUSY_RETRY_S, limits.max_wait_s)
-        return Overloaded(f"{full}: retry in {retry_after_s:.0f} s", retry_after_s=retry_after_s).info()
+        return queue_full(seat, self._seats.values(), self._settings)
 
     def _on_unload(self, request_id: int, model: str) -> None:
         seat = self._seats.get(model)
         if seat is None:
-            self._actions.append(Reject(request_id, _unknown(model)))
+            self._actions.append(Reject(request_id, unknown(model)))
             return
+        seat.wants_restore = False
         self._reject_queue(seat, Unloaded(f"model '{model}' was unloaded by request: ask again").info())
         if seat.phase == "unloaded":
             self._actions.append(Done(request_id))
@@ -245,82 +204,202 @@ class SwapScheduler:
         if seat.phase != "unloading":
             self._close(seat, "retiring")
 
-    def _on_gone(self, request_id: int) -> None:
+    def _on_gone(self, request_id: int, kept_s: float) -> None:
         seat = self._seat_of.pop(request_id, None)
         if seat is None:  # its model crashed or was rejected before, or it waits for an unload
             for other in self._seats.values():
                 if request_id in other.unload_ids:
                     other.unload_ids.remove(request_id)
         elif request_id in seat.queue:
-            del seat.queue[request_id]
+            self._dequeue(seat, request_id)
         else:
-            seat.leases.discard(request_id)
+            del seat.leases[request_id]
+            if request_id == self._exclusive_id:
+                self._exclusive_id = None
+            if kept_s > 0:
+                seat.kept_s.append(kept_s)
             seat.last_used_s = self._now_s
             if not seat.leases and seat.phase in ("evicting", "retiring"):
                 self._stop(seat)
 
-    def _on_ready(self, seat: _Seat, measured_bytes: int | None) -> None:
+    def _on_ready(self, seat: Seat, measured_bytes: int | None) -> None:
         if seat.phase != "loading":
             return  # unloaded by request in the meantime
         seat.phase = "ready"
         seat.error = None
         seat.failed_loads = 0
         seat.retry_at_s = -math.inf
-        seat.last_used_s = self._now_s
+        seat.ready_s = seat.last_used_s = self._now_s
+        seat.load_s = self._now_s - seat.started_s
+        seat.blocked_since_s = None
         if measured_bytes is not None:
             seat.measured_bytes = measured_bytes
+        self._displaced.clear()
         self._answer_loads(seat)
 
-    def _on_exited(self, seat: _Seat, error: ErrorInfo | None) -> None:
+    def _on_exited(self, seat: Seat, error: ErrorInfo | None) -> None:
         was, seat.phase = seat.phase, "unloaded"
         for request_id in seat.leases:
             del self._seat_of[request_id]
+            if request_id == self._exclusive_id:
+                self._exclusive_id = None
         seat.leases.clear()
+        seat.kept_s.clear()
         self._actions += [Done(request_id) for request_id in seat.unload_ids]
         seat.unload_ids.clear()
-        if was == "loading":
-            self._on_load_failed(seat, error or LoadFailed("the worker ended while it was loading").info())
+        if seat.is_removed:
+            del self._seats[seat.name]
+        elif seat.successor is not None:
+            seat.adopt(seat.successor)
+            seat.successor = None
+        elif was == "loading":
+            failure = error or LoadFailed("the worker ended while it was loading").info()
+            if failure.code != InsufficientMemory.code or not self._make_more_room(seat):
+                self._on_load_failed(seat, failure)
         elif was != "unloading":
-            seat.error = error
+            self._on_crashed(seat, error)
 
-    def _on_load_failed(self, seat: _Seat, error: ErrorInfo) -> None:
+    def _on_crashed(self, seat: Seat, error: ErrorInfo | None) -> None:
+        """Those who wait get a new start; crash upon crash has to pause before it."""
+        seat.error = error
+        if error is None:
+            return
+        seat.crashed_s.append(self._now_s)
+        recent = sum(self._now_s - at_s < CRASH_WINDOW_S for at_s in seat.crashed_s)
+        pause_s = backoff_s(recent - FREE_CRASHES + FREE_FAILURES)
+        if pause_s:
+            seat.retry_at_s = self._now_s + pause_s
+            self._reject_queue(seat, still_failing(error, pause_s))
+
+    def _on_load_failed(self, seat: Seat, error: ErrorInfo) -> None:
         """Tell every waiter why. The next request tries again, from the second failure on after a pause."""
         seat.error = error
+        seat.wants_restore = False
+        seat.blocked_since_s = None
         seat.failed_loads += 1
-        if seat.failed_loads > 1:
-            backoff_s = FIRST_BACKOFF_S * 2.0 ** min(seat.failed_loads - 2, 16)
-            seat.retry_at_s = self._now_s + min(MAX_BACKOFF_S, backoff_s)
+        seat.retry_at_s = self._now_s + backoff_s(seat.failed_loads)
         self._reject_queue(seat, error)
+        for displaced in self._displaced:
+            displaced.wants_restore = not displaced.is_removed and not self._closing
+        self._displaced.clear()
 
-    def _reject_queue(self, seat: _Seat, error: ErrorInfo) -> None:
+    def _on_blocked(self, seat: Seat, event: LoadBlocked) -> None:
+        """No process was started for it: wait for the device, then make room on it, at last give up."""
+        seat.phase = "unloaded"
+        self.swaps -= bool(self._displaced)  # it has not come to that yet
+        if not seat.queue:
+            seat.wants_restore = False
+            return
+        if seat.blocked_since_s is None:
+            seat.blocked_since_s = self._now_s
+        seat.not_before_s = self._now_s + RETRY_BLOCKED_S
+        waited_s = self._now_s - seat.blocked_since_s
+        need = self._memory.counted(seat)
+        self._memory.withheld_bytes = 0
+        self._memory.withheld_bytes = max(0, self._memory.free_bytes() - event.free_bytes)
+        if waited_s >= self._settings.memory_wait_s:
+            error = not_recovered(seat, need, event.free_bytes, event.held_by, waited_s)
+            self._on_load_failed(seat, error)
+        elif waited_s >= PATIENCE_WITH_DEVICE_S and self._target is None and self._make_room(seat):
+            self._target = seat
+
+    def _make_more_room(self, seat: Seat) -> bool:
+        """The device was too small for a load that should have fitted: once, try without the idle ones."""
+        idle = [s for s in self._seats.values() if s.is_idle and not s.model.pinned]
+        if seat.blocked_since_s is not None or not idle or not seat.queue:
+            return False
+        seat.blocked_since_s = self._now_s
+        for other in idle:
+            self._close(other, "evicting")
+        free_bytes = self._memory.free_bytes("evicting", "unloading")
+        self._memory.withheld_bytes += max(0, free_bytes - self._memory.counted(seat))
+        self._target = seat
+        return True
+
+    def _on_models(self, event: ModelsChanged) -> None:
+        """Take on what is configured now; who runs under another configuration drains first."""
+        models = {model.name: model for model in event.models}
+        for name, model in models.items():
+            seat = self._seats.get(name)
+            if seat is None:
+                self._seats[name] = Seat(model)
+            elif seat.is_removed or name in event.replaced:
+                self._replace(seat, model)
+            elif seat.successor is not None:
+                seat.successor = model
+            else:
+                seat.model = model
+        for name, seat in list(self._seats.items()):
+            if name not in models:
+                self._remove(seat)
+
+    def _replace(self, seat: Seat, model: SchedulerModel) -> None:
+        seat.is_removed = False
+        if seat.phase == "unloaded":
+            seat.adopt(model)
+            if model.unavailable is not None:
+                self._reject_queue(seat, model.unavailable)
+            return
+        seat.successor = model
+        if seat.phase != "unloading":
+            self._close(seat, "retiring")
+
+    def _remove(self, seat: Seat) -> None:
+        seat.is_removed = True
+        seat.successor = None
+        seat.wants_restore = False
+        self._reject_queue(seat, unknown(seat.name))
+        if seat.phase == "unloaded":
+            del self._seats[seat.name]
+        elif seat.phase != "unloading":
+            self._close(seat, "retiring")
+
+    def _reject_queue(self, seat: Seat, error: ErrorInfo) -> None:
         for request_id in seat.queue:
             del self._seat_of[request_id]
             self._actions.append(Reject(request_id, error))
+        self._turns.n_special -= sum(waiter.lane != "interactive" for waiter in seat.queue.values())
         seat.queue.clear()
 
-    def _answer_loads(self, seat: _Seat) -> None:
+    def _dequeue(self, seat: Seat, request_id: int) -> Waiter:
+        waiter = seat.queue.pop(request_id)
+        self._turns.n_special -= waiter.lane != "interactive"
+        return waiter
+
+    def _answer_loads(self, seat: Seat) -> None:
         for waiter in [w for w in seat.queue.values() if not w.wants_lease]:
-            del seat.queue[waiter.request_id]
+            self._dequeue(seat, waiter.request_id)
             del self._seat_of[waiter.request_id]
             self._actions.append(Done(waiter.request_id))
 
     # --- deciding ------------------------------------------------------------------------------
 
     def _advance(self) -> None:
+        self._forget_blocked()
         if self._target is not None and not self._target_is_sound(self._target):
             self._give_up_target()
         self._grant_waiting()
-        if not self._is_moving():
+        self._unload_idle()
+        if not self._is_moving() and not self._is_reserved():
             self._choose_target()
-        if self._target is not None and self._footprint(self._target) <= self._free_bytes():
+        if self._target is not None and self._memory.counted(self._target) <= self._memory.free_bytes():
             self._start(self._target)
             self._grant_waiting()  # whoever was to leave and need not
 
-    def _target_is_sound(self, target: _Seat) -> bool:
+    def _forget_blocked(self) -> None:
+        """Memory that others hold matters to those who wait for it only."""
+        for seat in self._seats.values():
+            if seat.phase == "unloaded" and not seat.queue:
+                seat.blocked_since_s = None
+        blocked = [seat for seat in self._seats.values() if seat.blocked_since_s is not None]
+        if all(seat.not_before_s <= self._now_s for seat in blocked) and self._target is None:
+            self._memory.withheld_bytes = 0  # the next try asks the device again
+
+    def _target_is_sound(self, target: Seat) -> bool:
         """Somebody still waits for it, and what is leaving will be enough for it."""
-        return bool(target.queue) and self._footprint(target) <= self._free_bytes(
-            "evicting", "retiring", "unloading"
-        )
+        is_wanted = bool(target.queue) or target.wants_restore
+        leaving: tuple[Phase, ...] = ("evicting", "retiring", "unloading")
+        return is_wanted and self._memory.counted(target) <= self._memory.free_bytes(*leaving)
 
     def _give_up_target(self) -> None:
         self._target = None
@@ -333,129 +412,106 @@ class SwapScheduler:
                 self._answer_loads(seat)
 
     def _grant_waiting(self) -> None:
+        if self._is_reserved():
+            return
+        first = self._turns.doorkeeper(self._now_s)
         for seat in self._seats.values():
-            while seat.queue and seat.has_free_slot:
-                request_id = next(iter(seat.queue))
-                del seat.queue[request_id]
-                seat.leases.add(request_id)
-                seat.last_used_s = self._now_s
-                self._actions.append(Grant(request_id, seat.model.name))
+            if not seat.queue or not seat.has_free_slot:
+                continue
+            for waiter in seat.in_turn(self._now_s, self._settings.max_wait_s):
+                if waiter.wants_lease and (first is None or waiter is first):
+                    self._grant(seat, waiter)
+
+    def _grant(self, seat: Seat, waiter: Waiter) -> None:
+        if not seat.has_free_slot or self._is_reserved():
+            return
+        if waiter.lane == "exclusive":
+            if self._is_moving() or self.leases or not self._turns.may_be_alone(waiter, self._now_s):
+                return
+            self._exclusive_id = waiter.request_id
+        self._dequeue(seat, waiter.request_id)
+        seat.leases[waiter.request_id] = waiter.lane
+        seat.last_used_s = self._now_s
+        self._actions.append(Grant(waiter.request_id, seat.name))
+
+    def _unload_idle(self) -> None:
+        if self._is_reserved():
+            return  # ending a process would disturb what is being timed
+        for seat in self._seats.values():
+            if seat.idle_at_s is not None and seat.idle_at_s <= self._now_s:
+                self._close(seat, "retiring")
+
+    def _is_reserved(self) -> bool:
+        """Whether somebody has the machine to itself."""
+        return self._exclusive_id is not None
 
     def _is_moving(self) -> bool:
         return self._target is not None or any(s.phase == "loading" for s in self._seats.values())
 
-    def _cold_seats(self) -> list[_Seat]:
-        return [seat for seat in self._seats.values() if seat.phase == "unloaded" and seat.queue]
-
     def _choose_target(self) -> None:
-        """The model whose waiter is oldest goes first; one that need not disturb anybody may overtake."""
-        for seat in sorted(self._cold_seats(), key=lambda seat: seat.oldest_s):
-            if too_large := self._too_large(seat):
+        """Who has waited long enough goes first, by age; then by rank and age. One that need not
+        disturb anybody may overtake. Who left for nothing comes back when nobody waits."""
+        first = self._turns.doorkeeper(self._now_s)
+        for seat in self._turns.cold(self._now_s):
+            if first is not None and first.request_id not in seat.queue:
+                continue
+            if too_large := self._memory.too_large(seat):
                 self._reject_queue(seat, too_large)
-            elif self._make_room(seat):
+            elif self._now_s >= seat.not_before_s and self._make_room(seat):
                 self._target = seat
                 return
+        for seat in self._seats.values():
+            if seat.wants_restore and not self._turns.cold(self._now_s):
+                if seat.phase == "unloaded" and self._memory.counted(seat) <= self._memory.free_bytes():
+                    self._target = seat
+                    return
+                seat.wants_restore = False
 
-    def _make_room(self, target: _Seat) -> bool:
+    def _make_room(self, target: Seat) -> bool:
         """See to it that memory is, or becomes, free for `target`. False: it must wait for its turn."""
-        is_aged = self._now_s >= target.oldest_s + self._settings.max_wait_s
-        leaving: tuple[Phase, ...] = ("unloading", "retiring") if is_aged else ("unloading",)
-        missing_bytes = self._footprint(target) - self._free_bytes(*leaving)
-        victims = choose_victims(missing_bytes, self._candidates(include_busy=is_aged))
+        leaving: tuple[Phase, ...] = (
+            ("unloading", "retiring") if self._turns.is_aged(target, self._now_s) else ("unloading",)
+        )
+        missing_bytes = self._memory.counted(target) - self._memory.free_bytes(*leaving)
+        victims = choose_victims(missing_bytes, self._candidates(target))
         if victims is None:
             return False
         for name in victims:
             self._close(self._seats[name], "evicting")
         return True
 
-    def _candidates(self, *, include_busy: bool) -> list[Resident]:
+    def _candidates(self, target: Seat) -> list[Resident]:
         return [
-            Resident(name, self._footprint(seat), self._now_s if seat.leases else seat.last_used_s)
-            for name, seat in self._seats.items()
-            if seat.phase == "ready" and not seat.model.pinned and (include_busy or not seat.leases)
+            Resident(
+                seat.name,
+                self._memory.counted(seat),
+                0.0 if seat.leases else self._now_s - seat.last_used_s,
+                seat.reload_s,
+                seat.model.priority,
+            )
+            for seat in self._seats.values()
+            if self._turns.may_leave(seat, target, self._now_s)
         ]
 
-    def _close(self, seat: _Seat, phase: Literal["evicting", "retiring"]) -> None:
+    def _close(self, seat: Seat, phase: Literal["evicting", "retiring"]) -> None:
         """No new lease from now on; the process is stopped when the last one ends."""
         seat.phase = phase
+        if phase == "evicting":
+            seat.closed_s = self._now_s
         if not seat.leases:
             self._stop(seat)
 
-    def _stop(self, seat: _Seat) -> None:
-        self._has_evicted |= seat.phase == "evicting"
+    def _stop(self, seat: Seat) -> None:
+        if seat.phase == "evicting":
+            self._displaced.append(seat)
         seat.phase = "unloading"
-        self._actions.append(Stop(seat.model.name))
+        self._actions.append(Stop(seat.name))
 
-    def _start(self, seat: _Seat) -> None:
+    def _start(self, seat: Seat) -> None:
         self._target = None
         seat.phase = "loading"
         seat.error = None
-        self.swaps += self._has_evicted
-        self._has_evicted = False
-        self._actions.append(Start(seat.model.name))
+        seat.started_s = self._now_s
+        self.swaps += bool(self._displaced)
+        self._actions.append(Start(seat.name))
         self._reopen_evicted()
-
-    # --- bytes ---------------------------------------------------------------------------------
-
-    def _footprint(self, seat: _Seat) -> int:
-        """What the model takes, or took when it was last loaded.
-
-        A model that should fit the budget is never refused by its own measurement: it loaded, it
-        ran; it then fills the seat alone.
-        """
-        expected = predicted(seat.model.estimated_bytes, seat.dry_run_bytes).n_bytes
-        n_bytes = self._footprint_of(seat).n_bytes
-        budget = self._settings.budget_bytes
-        return min(n_bytes, budget) if expected <= budget else n_bytes
-
-    def _footprint_of(self, seat: _Seat) -> Footprint:
-        return footprint(
-            seat.model.estimated_bytes,
-            seat.dry_run_bytes,
-            seat.measured_bytes,
-            measured_wins=self._settings.measured_wins,
-        )
-
-    def _free_bytes(self, *leaving: Phase) -> int:
-        """Free now, or free when those in the `leaving` phases are gone. Negative: over the budget."""
-        taken = sum(
-            self._footprint(seat)
-            for seat in self._seats.values()
-            if seat.is_resident and seat.phase not in leaving
-        )
-        return self._settings.budget_bytes - taken
-
-    def _too_large(self, seat: _Seat) -> ErrorInfo | None:
-        """Why the model cannot fit even if everybody left who may."""
-        pinned = [s for s in self._seats.values() if s.model.pinned and s.phase in ("loading", "ready")]
-        pinned_bytes = sum(self._footprint(s) for s in pinned)
-        need = self._footprint(seat)
-        budget = self._settings.budget_bytes
-        if need <= budget - pinned_bytes:
-            return None
-        return _insufficient(seat.model.name, need, budget, pinned_bytes, [s.model.name for s in pinned])
-
-
-def _unknown(model: str) -> ErrorInfo:
-    return UnknownModel(f"no model is called '{model}'").info()
-
-
-def _still_failing(error: ErrorInfo, wait_s: float) -> ErrorInfo:
-    wait_s = max(1.0, wait_s)
-    message = f"{error.message} (the last loads failed; the next is tried in {wait_s:.0f} s)"
-    return msgspec.structs.replace(error, message=message, retry_after_s=wait_s)
-
-
-def _insufficient(name: str, need: int, budget: int, pinned_bytes: int, pinned: Sequence[str]) -> ErrorInfo:
-    held = ""
-    remedy = "lower its n_ctx or slots, or raise the budget"
-    if pinned:
-        names = ", ".join(f"'{other}'" for other in pinned)
-        held = f", of which {_size(pinned_bytes)} are held by pinned {names}"
-        remedy += f", or unload {names}"
-    message = f"model '{name}' needs {_size(need)}, the budget is {_size(budget)}{held}: {remedy}"
-    return InsufficientMemory(message).info()
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"

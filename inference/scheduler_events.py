@@ -8,6 +8,9 @@ from typing import Literal
 from inference.errors import ErrorInfo
 from inference.footprint import Footprint
 
+Lane = Literal["interactive", "batch", "exclusive"]
+"""How a request wants to be run: soon; behind those who want it soon; or alone on the machine, for timing."""
+
 # --- what it is told ---------------------------------------------------------------------------
 
 
@@ -17,6 +20,7 @@ class Requested:
 
     request_id: int
     model: str
+    lane: Lane = "interactive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Released:
+    """`kept_s`: seconds of prefill that the model's caches would save the same client next time."""
+
     request_id: int
+    kept_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,24 @@ class WorkerExited:
 
     model: str
     error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBlocked:
+    """No process was started: the budget has room, the device has only `free_bytes`. `held_by` says
+    who else is known to be on it."""
+
+    model: str
+    free_bytes: int
+    held_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsChanged:
+    """What is configured from now on. Models of `replaced` differ in what their worker is told."""
+
+    models: tuple[SchedulerModel, ...]
+    replaced: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +118,8 @@ Event = (
     | Released
     | WorkerReady
     | WorkerExited
+    | LoadBlocked
+    | ModelsChanged
     | Measured
     | DryRunDone
     | Closing
@@ -140,7 +167,11 @@ Action = Start | Stop | Grant | Done | Reject
 
 @dataclass(frozen=True, slots=True)
 class SchedulerModel:
-    """`dry_run_bytes` and `measured_bytes`: as known from before, if they are."""
+    """`dry_run_bytes` and `measured_bytes`: as known from before, if they are.
+
+    `priority`: among models waiting, and against those that must leave for them; higher first.
+    `reload_s`: what a load is expected to take until one was seen. `idle_unload_s` None: never.
+    """
 
     name: str
     estimated_bytes: int
@@ -149,6 +180,9 @@ class SchedulerModel:
     unavailable: ErrorInfo | None = None
     dry_run_bytes: int | None = None
     measured_bytes: int | None = None
+    priority: int = 0
+    idle_unload_s: float | None = None
+    reload_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +192,8 @@ class SchedulerSettings:
     max_queue_total: int = 512
     max_wait_s: float = 10.0
     measured_wins: bool = False  # over estimate and dry run; else it only raises them (footprint.py)
+    min_residency_s: float = 0.0  # after a load, before the model may leave for another of its rank
+    memory_wait_s: float = 10.0  # for memory of the device that the budget counts on and others hold
 
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]

@@ -1,4 +1,4 @@
-"""What a chat template may use: filters, tests, functions, and the methods that need care.
+"""What a chat template may use: filters and tests; its methods are in template_methods.py.
 
 The names are those that published chat templates use, and cheap relatives. Left out is what makes
 large results from small arguments and is not used by templates (`center`, `batch`, `lipsum`, …),
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import string
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -72,15 +71,15 @@ def _tojson(
 
 
 def _join(meter: Meter, value: Iterable[Any], d: Any = "") -> str:
-    return _join_texts(meter, meter.text(d), [meter.text(item) for item in meter.each(value)])
+    return join_texts(meter, meter.text(d), [meter.text(item) for item in meter.each(value)])
 
 
-def _join_texts(meter: Meter, separator: str, texts: list[str]) -> str:
+def join_texts(meter: Meter, separator: str, texts: list[str]) -> str:
     meter.expect(sum(map(len, texts)) + len(separator) * len(texts))
     return separator.join(texts)
 
 
-def _replace(meter: Meter, value: Any, old: Any, new: Any, count: int = -1) -> str:
+def replaced(meter: Meter, value: Any, old: Any, new: Any, count: int = -1) -> str:
     text, old, new = meter.text(value), meter.text(old), meter.text(new)
     if len(new) > len(old):
         found = text.count(old)
@@ -91,8 +90,8 @@ def _replace(meter: Meter, value: Any, old: Any, new: Any, count: int = -1) -> s
 def _indent(meter: Meter, value: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
     text = meter.text(value)
     indention = width if isinstance(width, str) else _repeated(meter, " ", width)
-    n_lines = _count_lines(text)
-    _expect_elements(n_lines)
+    n_lines = count_lines(text)
+    expect_elements(n_lines)
     meter.expect(len(text) + n_lines * len(indention))
     return jinja_filters.do_indent(text, indention, first, blank)
 
@@ -104,19 +103,19 @@ def _repeated(meter: Meter, text: str, times: int) -> str:
 
 def _trim(meter: Meter, value: Any, chars: str | None = None) -> str:
     text = meter.text(value)
-    _expect_search(text, chars)
+    expect_search(text, chars)
     return text.strip(chars)
 
 
-def _expect_search(text: str, sought: str | None) -> None:
+def expect_search(text: str, sought: str | None) -> None:
     """Searches from the left are linear in CPython; those from the right, and `strip`, are not."""
     if sought is not None and len(text) * len(sought) > MAX_SEARCH:
         raise LimitExceeded("it searched a long text for a long one")
 
 
-def _list(meter: Meter, value: Any) -> list[Any]:
+def listed(meter: Meter, value: Any) -> list[Any]:
     if isinstance(value, str):
-        _expect_elements(len(value))
+        expect_elements(len(value))
     return list(meter.each(value))
 
 
@@ -129,11 +128,27 @@ def _items(meter: Meter, value: Any) -> list[tuple[Any, Any]]:
 
 
 def _format(meter: Meter, value: Any, *args: Any, **kwargs: Any) -> str:
-    return _percent(meter, meter.text(value), kwargs or args)
+    return percent(meter, meter.text(value), kwargs or args)
+
+
+def percent(meter: Meter, text: str, values: Any) -> str:
+    """`text % values`."""
+    expect_fields(meter, text.count("%"), values if isinstance(values, tuple) else (values,))
+    if "%" in _PERCENT.sub("", text):
+        raise TypeError("%: only fields like %s, %5d, %.2f and %(name)s are available in chat templates")
+    for field in _PERCENT.finditer(text):
+        if any(len(width) > MAX_WIDTH_DIGITS for width in field.groups("")):
+            raise LimitExceeded(f"it formatted with a width of more than {MAX_WIDTH_DIGITS} digits")
+    return str(text % values)
+
+
+def expect_fields(meter: Meter, fields: int, values: Iterable[Any]) -> None:
+    """Every field might show every value, at the largest width."""
+    meter.expect(fields * (sum(map(meter.weigh, values)) + 10**MAX_WIDTH_DIGITS))
 
 
 def _title(text: str) -> str:
-    _expect_elements(len(text))  # it is cut into words
+    expect_elements(len(text))  # it is cut into words
     return jinja_filters.do_title(text)
 
 
@@ -141,12 +156,12 @@ def _same(meter: Meter, value: Any) -> Any:
     return value
 
 
-def _expect_elements(count: int) -> None:
+def expect_elements(count: int) -> None:
     if count > MAX_ELEMENTS:
         raise LimitExceeded(f"it made a list of more than {MAX_ELEMENTS} elements")
 
 
-def _count_lines(text: str) -> int:
+def count_lines(text: str) -> int:
     return 1 + sum(map(text.count, _LINE_ENDS))
 
 
@@ -198,9 +213,9 @@ _OWN: dict[str, Filter] = {
     "indent": _indent,
     "items": _items,
     "join": _join,
-    "list": _list,
+    "list": listed,
     "lower": _text_filter(str.lower),
-    "replace": _replace,
+    "replace": replaced,
     "safe": _same,  # nothing is escaped here
     "string": _text_filter(str),
     "title": _text_filter(_title),
@@ -255,118 +270,3 @@ TESTS: Final[dict[str, Callable[..., Any]]] = {
     "even": lambda value: _whole(value) % 2 == 0,
     "odd": lambda value: _whole(value) % 2 == 1,
 }
-
-
-# --- methods -------------------------------------------------------------------------------------
-
-
-def _call_replace(environment: BoundedEnvironment, text: str, old: str, new: str, count: int = -1) -> str:
-    return _replace(environment.meter, text, old, new, count)
-
-
-def _call_join(environment: BoundedEnvironment, text: str, items: Iterable[str]) -> str:
-    texts = list(environment.meter.each(items))
-    if not all(isinstance(item, str) for item in texts):
-        raise TypeError("join: every item must be a string")
-    return _join_texts(environment.meter, text, texts)
-
-
-def _call_split(
-    environment: BoundedEnvironment, text: str, sep: str | None = None, maxsplit: int = -1
-) -> list[str]:
-    return _split(text.split, sep, maxsplit)
-
-
-def _call_rsplit(
-    environment: BoundedEnvironment, text: str, sep: str | None = None, maxsplit: int = -1
-) -> list[str]:
-    _expect_search(text, sep)
-    return _split(text.rsplit, sep, maxsplit)
-
-
-def _split(split: Callable[[str | None, int], list[str]], sep: str | None, maxsplit: int) -> list[str]:
-    parts = split(sep, MAX_ELEMENTS if maxsplit < 0 else min(maxsplit, MAX_ELEMENTS))
-    _expect_elements(len(parts))
-    return parts
-
-
-def _call_splitlines(environment: BoundedEnvironment, text: str, keepends: bool = False) -> list[str]:
-    _expect_elements(_count_lines(text))
-    return text.splitlines(keepends)
-
-
-def _searching(method: Callable[..., Any]) -> Callable[..., Any]:
-    def call(environment: BoundedEnvironment, text: str, sought: str | None = None, *where: int) -> Any:
-        _expect_search(text, sought)
-        return method(text, sought, *where)
-
-    return call
-
-
-def _call_copy(environment: BoundedEnvironment, value: Any) -> Any:
-    return value  # nothing here can change it
-
-
-class _Formatter(string.Formatter):
-    """`str.format` within the sandbox: a field is an argument and nothing of it, widths are bounded."""
-
-    def __init__(self, environment: BoundedEnvironment) -> None:
-        self._environment = environment
-
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:
-        if re.search(r"[.\[]", field_name):
-            raise TypeError("format: fields of fields are not available in chat templates")
-        found, key = super().get_field(field_name, args, kwargs)
-        return found, str(key)
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        if re.search(rf"\d{{{MAX_WIDTH_DIGITS + 1}}}", format_spec):
-            raise LimitExceeded(f"it formatted with a width of more than {MAX_WIDTH_DIGITS} digits")
-        if not isinstance(value, int | float):
-            value = self._environment.meter.text(value)
-        return str(format(value, format_spec))
-
-
-def _call_format(environment: BoundedEnvironment, text: str, *args: Any, **kwargs: Any) -> str:
-    _expect_fields(environment.meter, text.count("{"), (*args, *kwargs.values()))
-    return _Formatter(environment).vformat(text, args, kwargs)
-
-
-def _call_percent(environment: BoundedEnvironment, text: str, values: Any) -> str:
-    return _percent(environment.meter, text, values)
-
-
-def _percent(meter: Meter, text: str, values: Any) -> str:
-    """`text % values`."""
-    _expect_fields(meter, text.count("%"), values if isinstance(values, tuple) else (values,))
-    if "%" in _PERCENT.sub("", text):
-        raise TypeError("%: only fields like %s, %5d, %.2f and %(name)s are available in chat templates")
-    for field in _PERCENT.finditer(text):
-        if any(len(width) > MAX_WIDTH_DIGITS for width in field.groups("")):
-            raise LimitExceeded(f"it formatted with a width of more than {MAX_WIDTH_DIGITS} digits")
-    return str(text % values)
-
-
-def _expect_fields(meter: Meter, fields: int, values: Iterable[Any]) -> None:
-    """Every field might show every value, at the largest width."""
-    meter.expect(fields * (sum(map(meter.weigh, values)) + 10**MAX_WIDTH_DIGITS))
-
-
-METHODS: Final[dict[str, Callable[..., Any]]] = {
-    "%": _call_percent,
-    "copy": _call_copy,
-    "format": _call_format,
-    "items": lambda environment, mapping: list(mapping.items()),
-    "join": _call_join,
-    **{
-        name: _searching(getattr(str, name))
-        for name in ("lstrip", "rfind", "rindex", "rpartition", "rstrip", "strip")
-    },
-    "keys": lambda environment, mapping: list(mapping),
-    "replace": _call_replace,
-    "rsplit": _call_rsplit,
-    "split": _call_split,
-    "splitlines": _call_splitlines,
-    "values": lambda environment, mapping: list(mapping.values()),
-}
-"""Called in place of the method: the environment, the value whose method it is, the arguments."""

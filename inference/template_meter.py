@@ -45,9 +45,40 @@ class Meter:
         self._bytes_left = FREE_BYTES
         # The container is kept with its weight, for as long as its id stands for it.
         self._known: dict[int, tuple[object, int, int]] = {}
+        # Ids of containers that may not change: those given, and whatever is in another container,
+        # whose known weight would then be wrong.
+        self._fixed: set[int] = set()
 
-    def allow_input(self, weight: int) -> None:
-        self._bytes_left += BYTES_PER_INPUT_BYTE * weight
+    def allow_input(self, value: Any) -> None:
+        """What the template is given: it may make more of more, and may not change it."""
+        self._bytes_left += BYTES_PER_INPUT_BYTE * self.weigh(value)
+        self._fixed.add(id(value))
+
+    def expect_change(self, container: Any) -> None:
+        """Before a container is changed: it must be the template's own, and part of no other."""
+        if id(container) in self._fixed:
+            raise SecurityError(
+                f"a {type(container).__name__} that was given, or is part of another value, cannot be changed"
+            )
+
+    def put(self, added: Any, container: list[Any]) -> None:
+        """Before `added` becomes an element of a list. Costs no more the longer the list is."""
+        self.expect_change(container)
+        if added is container:
+            raise SecurityError("a list cannot be put into itself")
+        list_weight, list_height = self._weigh_container(container, 0)
+        weight, height = self.weigh(added), self.height(added)
+        self.expect(list_weight + weight)
+        self._spend(ELEMENT)
+        self._known[id(container)] = (container, list_weight + weight, max(list_height, height + 1))
+        self._weigh_container(container, 0)
+        if height:
+            self._fixed.add(id(added))
+
+    def changed(self, container: Any) -> None:
+        """After a container was changed in another way: it is weighed again."""
+        self._known.pop(id(container), None)
+        self.made(container)
 
     def tick(self, ticks: int = 1) -> None:
         """Before or after a step; one tick stands for about a microsecond at most."""
@@ -128,6 +159,7 @@ class Meter:
             self.tick(1 + len(value) // 4)
             for item in _contents(value):
                 if type(item) in CONTAINERS:
+                    self._fixed.add(id(item))
                     item_weight, item_height = self._weigh_container(item, depth + 1)
                     weight += item_weight
                     height = max(height, item_height + 1)

@@ -49,9 +49,9 @@ _ATTRIBUTES: dict[type, frozenset[str]] = {
             "rfind rindex rpartition rsplit rstrip split splitlines startswith strip swapcase title upper"
         ).split()
     ),
-    list: frozenset({"copy", "count", "index"}),
+    list: frozenset({"append", "clear", "copy", "count", "extend", "index", "insert", "pop"}),
     tuple: frozenset({"count", "index"}),
-    dict: frozenset({"copy", "get", "items", "keys", "values"}),
+    dict: frozenset({"clear", "copy", "get", "items", "keys", "pop", "setdefault", "update", "values"}),
     LoopContext: frozenset(
         (
             "changed cycle depth depth0 first index index0 last length nextitem previtem revindex revindex0"

@@ -14,20 +14,26 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import product
 from typing import Any, Final
 
+from jinja2 import Template, nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import safe_range
 from jinja2.utils import Namespace
 
 from inference.chat import ChatRequest
 from inference.errors import InvalidModelFile, InvalidRequest
-from inference.template_filters import FILTERS, METHODS, TESTS
-from inference.template_messages import Shape, TemplateMessage, template_messages, template_tools
+from inference.reasoning_style import detect_reasoning
+from inference.template_filters import FILTERS, TESTS
+from inference.template_messages import template_messages
 from inference.template_meter import RENDER_CPU_S, LimitExceeded, Meter
+from inference.template_methods import METHODS
+from inference.template_probes import probed
+from inference.template_reasoning import find_switches
 from inference.template_sandbox import BoundedEnvironment
+from inference.template_tools import ToolText, functions_text, template_tools
 
 MAX_SOURCE_BYTES: Final = 512 * 1024
 MAX_KWARGS: Final = 64
@@ -35,18 +41,12 @@ MAX_DATE_FORMAT_CHARS: Final = 200
 MAX_MESSAGE_CHARS: Final = 500
 
 FALLBACK: Final = """\
-{%- if tools %}{{ 'Tools: ' + tools | tojson + '\\n\\n' }}{% endif -%}
 {%- for message in messages -%}
-{{- message.role | capitalize + ': ' + message.content -}}
-{%- for call in message.tool_calls -%}
-{{- '\\n' + call.function | tojson -}}
-{%- endfor -%}
-{{- '\\n\\n' -}}
+{{- message.role | capitalize + ': ' + message.content + '\\n\\n' -}}
 {%- endfor -%}
 {%- if add_generation_prompt %}Assistant:{% endif -%}
 """
-"""For base models, which have no chat template and know no markers: `User: …`, blank line, `Assistant:`.
-Tools and calls are shown as JSON."""
+"""For base models, which have no chat template and know no markers: `User: …`, blank line, `Assistant:`."""
 
 _REMEDY = "use another model file, or set chat_template to a file of your own"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -78,20 +78,38 @@ class ChatTemplate:
     ) -> None:
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         self._render_cpu_s = render_cpu_s
+        self.source = source
+        self.reasoning_style = detect_reasoning(source)
         self._environment = BoundedEnvironment(FILTERS, TESTS, _functions(now), METHODS)
         self._one_at_a_time = threading.Lock()  # protects the environment's meter
-        self._template = _compiled(self._environment, source)
-        self.shape = _probed(source, self._render, Meter(render_cpu_s))
+        self._now = now
+        self._template, self._mentions = _compiled(self._environment, source)
+        probes = _Probes(self._render_variables, Meter(render_cpu_s))
+        self.switches = find_switches(self._mentions.variables, self._mentions.literals, probes.accepts)
+        self.shape = probed(source, probes.shown, self.reasoning_style, self.switches)
 
-    def render(self, request: ChatRequest) -> str:
-        """The prompt, ending where the model's answer begins. Raises InvalidRequest."""
+    def render(
+        self, request: ChatRequest, tool_text: ToolText | None = None, *, all_told: bool = False
+    ) -> str:
+        """The prompt, ending where the model's answer begins. Raises InvalidRequest.
+
+        `tool_text` tells tools in words where this template knows none; `all_told`: even if it knows some.
+        """
         _check_kwargs(request.template_kwargs)
-        variables = request.template_kwargs | {
-            "messages": template_messages(request, self.shape),
-            "tools": template_tools(request.tools, self.shape),
-        }
+        shape = replace(self.shape, tools=False, calls="text", results=False) if all_told else self.shape
+        tools = request.tools if shape.tools else ()
+        variables = (
+            self.switches.variables(request.reasoning)
+            | request.template_kwargs
+            | {
+                "messages": template_messages(request, shape, self.reasoning_style, tool_text),
+                "tools": template_tools(
+                    tools, empty_is_list=shape.tools_as_list, described=shape.described_parameters
+                ),
+            }
+        )
         try:
-            return self._render(variables, Meter(self._render_cpu_s))
+            return self._render_variables(variables, Meter(self._render_cpu_s))
         except TemplateRefusal as refusal:
             raise InvalidRequest(
                 f"the model's chat template refuses this conversation: {refusal}", param="messages"
@@ -102,13 +120,20 @@ class ChatTemplate:
                 param="messages",
             ) from error
 
-    def _render(self, variables: Mapping[str, Any], meter: Meter) -> str:
-        meter.allow_input(sum(map(meter.weigh, variables.values())))
-        context = self._template.new_context({**variables, **self._tokens, "add_generation_prompt": True})
+    def _render_variables(self, variables: Mapping[str, Any], meter: Meter) -> str:
+        given = {**self._given(variables["tools"]), **variables}
+        for value in given.values():
+            meter.allow_input(value)
+        context = self._template.new_context({**given, **self._tokens, "add_generation_prompt": True})
         with self._one_at_a_time:
             self._environment.meter = meter
             # Not Template.render: it rewrites tracebacks, which after a deep recursion takes longest of all.
             return self._environment.concat(self._template.root_render_func(context))
+
+    def _given(self, tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+        """What a few templates read beside `tools`, where this one does."""
+        given = {"functions": functions_text(tools or ()), "datetime": self._now().strftime("%d %B %Y")}
+        return {name: value for name, value in given.items() if name in self._mentions.variables}
 
 
 def _functions(now: Callable[[], datetime]) -> dict[str, Callable[..., Any]]:
@@ -131,18 +156,56 @@ def _functions(now: Callable[[], datetime]) -> dict[str, Callable[..., Any]]:
     }
 
 
-def _compiled(environment: BoundedEnvironment, source: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Mentions:
+    """Names that a template may read from outside, and texts that it writes out in its code."""
+
+    variables: frozenset[str]
+    literals: frozenset[str]
+
+
+class _Probes:
+    """Small conversations, rendered with one meter for all."""
+
+    def __init__(self, render: Callable[[Mapping[str, Any], Meter], str], meter: Meter) -> None:
+        self._render = render
+        self._meter = meter
+
+    def shown(self, variables: Mapping[str, Any]) -> str:
+        try:
+            return self._render(variables, self._meter)
+        except LimitExceeded as error:
+            raise InvalidModelFile(
+                f"the chat template exceeds its limits on one short message: {error}: {_REMEDY}"
+            ) from error
+        except Exception:  # noqa: BLE001 - whatever it is, the template cannot do this
+            return ""
+
+    def accepts(self, variables: Mapping[str, Any]) -> bool:
+        message = {"role": "user", "content": "probe"}
+        return bool(self.shown({**variables, "messages": [message], "tools": None}))
+
+
+def _compiled(environment: BoundedEnvironment, source: str) -> tuple[Template, _Mentions]:
     n_bytes = len(source.encode("utf-8", "surrogatepass"))
     if n_bytes > MAX_SOURCE_BYTES:
         raise InvalidModelFile(
             f"the chat template has {n_bytes} bytes, more than {MAX_SOURCE_BYTES}: {_REMEDY}"
         )
     try:
-        return environment.from_string(source)
+        tree = environment.parse(source)
+        mentions = _mentions(tree)
+        return environment.from_string(tree), mentions
     except Exception as error:  # from Jinja's parser, its compiler or Python's, given any text at all
         raise InvalidModelFile(
             f"the chat template cannot be compiled: {_explained(error)}: {_REMEDY}"
         ) from error
+
+
+def _mentions(tree: nodes.Template) -> _Mentions:
+    names = (node.name for node in tree.find_all(nodes.Name) if node.ctx == "load")
+    constants = (node.value for node in tree.find_all(nodes.Const))
+    return _Mentions(frozenset(names), frozenset(text for text in constants if isinstance(text, str)))
 
 
 def _check_kwargs(kwargs: Mapping[str, Any]) -> None:
@@ -172,72 +235,3 @@ def _explained(error: Exception) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE_CHARS else text[:MAX_MESSAGE_CHARS] + "…"
-
-
-# --- what a template can express -----------------------------------------------------------------
-
-_SYSTEM, _OTHER_SYSTEM, _USER, _OTHER_USER = "probe-system", "probe-rule", "probe-user", "probe-more"
-_KEY = "probe-key"
-_CALL_ID = "abcdefgh1"  # nine letters and digits, which is all that some templates accept
-
-Render = Callable[[Mapping[str, Any], Meter], str]
-Shown = Callable[[Sequence[TemplateMessage], list[object] | None], str]
-
-
-def _probed(source: str, render: Render, meter: Meter) -> Shape:
-    """Small conversations show what the template refuses or loses. All of them share one meter."""
-
-    def shown(messages: Sequence[TemplateMessage], tools: list[object] | None) -> str:
-        try:
-            return render({"messages": messages, "tools": tools}, meter)
-        except LimitExceeded as error:
-            raise InvalidModelFile(
-                f"the chat template exceeds its limits on one short message: {error}: {_REMEDY}"
-            ) from error
-        except Exception:  # noqa: BLE001 - whatever it is, the template cannot do this
-            return ""
-
-    as_parts, as_list = _first_that_shows(shown)
-
-    def shows_all(*said: tuple[str, str]) -> bool:
-        text = shown([_said(role, content, as_parts) for role, content in said], [] if as_list else None)
-        return all(content in text for _, content in said)
-
-    system, user = ("system", _SYSTEM), ("user", _USER)
-    return Shape(
-        text_as_parts=as_parts,
-        tools_as_list=as_list,
-        arguments_as_text=_wants_arguments_as_text(shown, as_parts),
-        developer_role="developer" in source,
-        system_role=shows_all(system, user),
-        several_system=shows_all(system, ("system", _OTHER_SYSTEM), user),
-        late_system=shows_all(user, ("assistant", "ok"), ("system", _OTHER_SYSTEM), ("user", _OTHER_USER)),
-        consecutive_users=shows_all(user, ("user", _OTHER_USER)),
-    )
-
-
-def _first_that_shows(shown: Shown) -> tuple[bool, bool]:
-    """(text as parts, no tools as empty list): the plainest way in which one user message is shown."""
-    for as_parts, as_list in product((False, True), (False, True)):
-        text = shown([_said("user", _USER, as_parts)], [] if as_list else None)
-        # The text of the parts, that is; not the list in Python's notation or JSON.
-        if _USER in text and not (as_parts and re.search(r"""['"]text['"]""", text)):
-            return as_parts, as_list
-    return False, False
-
-
-def _wants_arguments_as_text(shown: Shown, as_parts: bool) -> bool:
-    def called(arguments: object) -> str:
-        call = {"id": _CALL_ID, "type": "function", "function": {"name": "probe", "arguments": arguments}}
-        answer = _said("assistant", "", as_parts) | {"tool_calls": [call]}
-        result = _said("tool", "ok", as_parts) | {"tool_call_id": _CALL_ID, "name": "probe"}
-        return shown([_said("user", _USER, as_parts), answer, result], [])
-
-    as_object = called({_KEY: "x"})
-    if _KEY in as_object and f"'{_KEY}'" not in as_object:
-        return False
-    return f'"{_KEY}"' in called(f'{{"{_KEY}": "x"}}')
-
-
-def _said(role: str, text: str, as_parts: bool) -> TemplateMessage:
-    return {"role": role, "content": [{"type": "text", "text": text}] if as_parts else text}

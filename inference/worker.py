@@ -3,10 +3,14 @@
 FD is its end of a socket pair to the pool (messages.py). The engine's module is imported before
 Hello, so that the baseline in Hello is what a worker of this kind costs with nothing loaded.
 
-Two threads. The reader decodes what the pool says and prepares requests (template, tokens), so
-that a long prompt costs running streams nothing until it is prefilled. The main thread loads the
-engine, steps it, and is the only one that writes. Between them is one queue; a Cancel follows
-its Generate through the same thread and the same queue, so it can never be lost to a race.
+Two threads. The main thread loads the engine, steps it, and is the only one that writes. While it
+does, the reader decodes what the pool says and prepares requests (template, tokens), so that a
+long prompt costs running streams nothing until it is prefilled; while nothing runs, the main
+thread reads and prepares itself (worker_inbox.py).
+
+A worker that has requests is never silent for long while its engine moves: SignsOfLife. Only the
+main thread gives them, between two steps, so a step that does not return is silence. The pool
+ends a worker that is silent for too long (worker_process.py).
 
 The process exists for its pool alone: end of file on the socket ends it at once, and so does the
 death of the parent, even in the middle of a native call. Its exit is what frees the memory.
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import importlib
 import os
@@ -26,8 +31,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import NoReturn, cast
 
 import msgspec
@@ -36,9 +41,9 @@ from inference.chat import Embeddings, Finish
 from inference.engines.base import Engine, LoadEngine, OnProgress
 from inference.errors import EngineFault, ErrorInfo, HotseatError, LoadFailed
 from inference.messages import (
+    Alive,
     Cancel,
     Embed,
-    FrameReader,
     FromWorker,
     Generate,
     Hello,
@@ -50,24 +55,32 @@ from inference.messages import (
     Outputs,
     Ready,
     Shutdown,
-    ToWorker,
     frame,
     to_worker_decoder,
 )
 from inference.model_spec import EngineName, ModelSpec
+from inference.process_tree import descendants_rss_bytes
+from inference.worker_inbox import Inbox
 
 ENGINE_MODULES: dict[EngineName, str] = {
     "llama-cpp-python": "inference.engines.llama",
     "scripted": "inference.engines.scripted",
+    "command": "inference.engines.command",
+    "xllamacpp": "inference.engines.command",
 }
-RECEIVE_BYTES = 256 * 1024
 PROGRESS_INTERVAL_S = 0.05
+LONG_STEP_S = 0.001
+"""Steps that take longer than this are worth a thread that reads meanwhile: waking it costs a tenth of it."""
+
 SAVE_DEADLINE_S = 3.0
 """How long saving KV snapshots may hold up a swap; less than the pool's stop_grace."""
 
 MEMORY_CHECK_INTERVAL_S = 1.0
 MEMORY_STEP_BYTES = 16 * 1024 * 1024
 """Growth of the resident set that the pool hears of."""
+
+MAX_SILENT_STEPS = 100_000
+"""Steps in a row that may say nothing and still count as life: more than any answer holds back."""
 
 EXIT_LOAD_FAILED = 3
 EXIT_ENGINE_FAULT = 4
@@ -94,6 +107,7 @@ def main(argv: list[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # writing gigabytes of core would delay the exit
     _die_with_parent(parent_pid)
+    faulthandler.register(signal.SIGTERM, chain=True)  # where it hung goes to stderr, then it dies of it
     worker = Worker(socket.socket(fileno=fd))
     try:
         code = worker.run(engine_name)
@@ -119,10 +133,37 @@ def _die_with_parent(parent_pid: int) -> None:
         os._exit(0)
 
 
+class SignsOfLife:
+    """When a worker that has requests and nothing to say tells that its engine moves. Pure.
+
+    A step without output is life: text is held back, or a long input is being embedded. But not
+    without end: an engine that computes nothing and asks for the next step at once is a dead
+    loop, and has used up its silent steps long before the pool's patience ends.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._next_s = 0.0
+        self._silent_steps = 0
+
+    def spoke(self, now_s: float) -> None:
+        """The engine said something: no other sign is needed for a while."""
+        self._next_s = now_s + self.interval_s
+        self._silent_steps = 0
+
+    def stepped(self, now_s: float) -> bool:
+        """The engine made a step and said nothing. Whether a sign is due."""
+        self._silent_steps += 1
+        if now_s < self._next_s or self._silent_steps > MAX_SILENT_STEPS:
+            return False
+        self._next_s = now_s + self.interval_s
+        return True
+
+
 class Worker:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._inbox: SimpleQueue[Item] = SimpleQueue()
+        self._inbox: Inbox[Item] = Inbox(connection, self._receive)
         self._engine: Engine[object] | None = None  # set once by the main thread, before Ready
         self._running: set[int] = set()
         self._reported_rss_bytes = 0
@@ -133,15 +174,17 @@ class Worker:
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         try:
             load_engine = _import_engine(engine_name)
-            self._send(Hello(pid=os.getpid(), rss_bytes=_rss_bytes()))
-            engine = self._load(load_engine, self._awaited_spec())
+            self._send(Hello(pid=os.getpid(), rss_bytes=_rss_bytes(None)))
+            told = self._awaited_load()
+            self._inbox.lend()  # a Shutdown must end a load
+            engine = self._load(load_engine, told.spec)
         except HotseatError as error:
             if error.__cause__ is not None:  # else the message says it all
                 traceback.print_exc()
             self._send(LoadError(error=error.info()))
             return EXIT_LOAD_FAILED
         try:
-            return self._serve(engine)
+            return self._serve(engine, SignsOfLife(told.sign_of_life_s))
         except Exception as error:  # noqa: BLE001 - the process border; the pool and stderr are told
             traceback.print_exc()
             self._tell_all(_fault(error))
@@ -149,11 +192,15 @@ class Worker:
 
     # --- main thread ---------------------------------------------------------------------------
 
-    def _awaited_spec(self) -> ModelSpec:
-        item = self._inbox.get()
+    def _awaited_load(self) -> Load:
+        (item, *_) = self._take(None)
         if isinstance(item, Load):
-            return item.spec
+            return item
         raise LoadFailed(f"the worker was told {type(item).__name__} before what to load")
+
+    def _take(self, wait_s: float | None) -> list[Item]:
+        with _border():
+            return self._inbox.take(wait_s)
 
     def _load(self, load_engine: LoadEngine, spec: ModelSpec) -> Engine[object]:
         try:
@@ -164,8 +211,8 @@ class Worker:
             raise LoadFailed(f"loading '{spec.name}' failed: {type(error).__name__}: {error}") from error
         gc.collect()
         gc.freeze()  # what was imported and loaded stays; later collections need not walk it
-        rss_bytes = self._reported_rss_bytes = _rss_bytes()
         self._engine = engine
+        rss_bytes = self._reported_rss_bytes = _rss_bytes(engine)
         self._send(Ready(facts=msgspec.structs.replace(engine.facts, rss_bytes=rss_bytes)))
         return engine
 
@@ -182,11 +229,12 @@ class Worker:
 
         return report
 
-    def _serve(self, engine: Engine[object]) -> int:
+    def _serve(self, engine: Engine[object], signs: SignsOfLife) -> int:
+        steps_are_long = True
         while True:
             wait_s = engine.wait_s()
             self._report_memory(is_idle=wait_s is None)
-            for item in self._received(wait_s):
+            for item in self._take(wait_s and min(wait_s, signs.interval_s)):
                 match item:
                     case Submitted():
                         self._running.add(item.request_id)
@@ -194,6 +242,7 @@ class Worker:
                     case Cancel():
                         self._running.discard(item.request_id)
                         engine.cancel(item.request_id)
+                        self._send(Alive())  # WorkerLink.is_owed_words says why
                     case Output():
                         self._send(Outputs(outputs=[item]))
                     case Shutdown():
@@ -202,23 +251,21 @@ class Worker:
                         return 0
                     case Load():
                         raise EngineFault("the worker was told to load a second model")
+            if steps_are_long:
+                self._inbox.lend()
+            started_s = time.monotonic()
             outputs = engine.step()
+            now_s = time.monotonic()
+            if self._running:
+                steps_are_long = now_s - started_s >= LONG_STEP_S
             if outputs:
                 self._send(Outputs(outputs=outputs))
+                signs.spoke(now_s)
                 for output in outputs:
                     if isinstance(output.event, Finish | Embeddings | ErrorInfo):
                         self._running.discard(output.request_id)
-
-    def _received(self, wait_s: float | None) -> list[Item]:
-        """All that has come; waits for the first no longer than `wait_s` (None: until it comes)."""
-        items: list[Item] = []
-        try:
-            if wait_s != 0:
-                items.append(self._inbox.get(timeout=wait_s))
-            while True:
-                items.append(self._inbox.get_nowait())
-        except Empty:
-            return items
+            elif self._running and signs.stepped(now_s):
+                self._send(Alive())
 
     def _report_memory(self, *, is_idle: bool) -> None:
         """Now and then, and always before falling asleep: what a burst left behind would stay unseen."""
@@ -226,7 +273,7 @@ class Worker:
         if now_s < self._next_memory_check_s and not is_idle:
             return
         self._next_memory_check_s = now_s + MEMORY_CHECK_INTERVAL_S
-        rss_bytes = _rss_bytes() - (self._engine.archive_bytes if self._engine else 0)
+        rss_bytes = _rss_bytes(self._engine) - (self._engine.archive_bytes if self._engine else 0)
         if rss_bytes >= self._reported_rss_bytes + MEMORY_STEP_BYTES:
             self._reported_rss_bytes = rss_bytes
             self._send(Memory(rss_bytes=rss_bytes))
@@ -240,29 +287,21 @@ class Worker:
         except OSError:
             _exit(0)  # nobody listens any more
 
-    # --- reader thread -------------------------------------------------------------------------
+    # --- reader thread, and the main thread while nothing runs -----------------------------------
 
     def _read(self) -> None:
-        frames = FrameReader()
-        try:
-            while data := self._socket.recv(RECEIVE_BYTES):
-                for body in frames.feed(data):
-                    self._receive(to_worker_decoder.decode(body))
-        except ConnectionError:
-            pass  # the pool died with unread words of ours: the same end of file
-        except Exception:  # noqa: BLE001 - the thread's border; the pool sees the exit code and stderr
-            traceback.print_exc()
-            _exit(EXIT_BROKEN_PROTOCOL)
-        os._exit(0)
+        with _border():
+            self._inbox.read_when_lent()
 
-    def _receive(self, message: ToWorker) -> None:
+    def _receive(self, body: bytes) -> Item:
+        message = to_worker_decoder.decode(body)
         match message:
             case Generate() | Embed():
-                self._inbox.put(self._prepared(message))
+                return self._prepared(message)
             case Shutdown() if self._engine is None:
                 _exit(0)  # the main thread is inside a load and will not look for minutes
             case _:
-                self._inbox.put(message)
+                return message
 
     def _prepared(self, message: Generate | Embed) -> Submitted | Output:
         if self._engine is None:
@@ -274,6 +313,19 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the request's border: others go on
             traceback.print_exc()
             return Output(message.request_id, _fault(error))
+
+
+@contextlib.contextmanager
+def _border() -> Iterator[None]:
+    """The end of the socket ends the process, and so does what cannot be understood: the pool sees
+    the exit code and stderr."""
+    try:
+        yield
+    except (EOFError, ConnectionError):  # the pool may have died with unread words of ours
+        os._exit(0)
+    except Exception:  # noqa: BLE001 - the border of both threads
+        traceback.print_exc()
+        _exit(EXIT_BROKEN_PROTOCOL)
 
 
 def _import_engine(name: EngineName) -> LoadEngine:
@@ -292,11 +344,14 @@ def _fault(error: Exception) -> ErrorInfo:
     return EngineFault(f"the engine failed: {type(error).__name__}: {error}").info()
 
 
-def _rss_bytes() -> int:
-    """Resident set of this process (without psutil: a worker imports little)."""
+def _rss_bytes(engine: Engine[object] | None) -> int:
+    """Resident set of this process, and of the server that its engine has started, if it has: to look
+    for one costs a file for every thread. (Without psutil: a worker imports little.)"""
     statm = Path("/proc/self/statm")
     if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
+        own_bytes = int(statm.read_text().split()[1]) * resource.getpagesize()
+        has_server = engine is not None and engine.facts.server_pid is not None
+        return own_bytes + (descendants_rss_bytes(os.getpid()) if has_server else 0)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS; the highest, not the latest
 
 

@@ -17,12 +17,14 @@ import msgspec
 from inference.chat import EmbeddingRequest, Embeddings, Finish, GenerateRequest
 from inference.errors import ErrorInfo, from_info
 from inference.messages import (
+    Alive,
     Cancel,
     Embed,
     Event,
     FrameReader,
     FromWorker,
     Generate,
+    Memory,
     Output,
     Outputs,
     ToWorker,
@@ -81,7 +83,10 @@ class WorkerLink(asyncio.BufferedProtocol):
         self._ids = itertools.count(1)
         self._transport: asyncio.Transport | None = None
         self._error: ErrorInfo | None = None
+        self._has_cancelled = False  # and heard nothing since
+        self.frames_heard = 0
         self.is_lost = asyncio.Event()
+        self._has_failed = asyncio.Event()
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -101,6 +106,7 @@ class WorkerLink(asyncio.BufferedProtocol):
         """Forget the request; if it had not said its last word, the worker forgets it too."""
         if self._streams.pop(stream.request_id, None) is not None:
             self.send(Cancel(request_id=stream.request_id))
+            self._has_cancelled = True
 
     def abandon(self, stream: Stream, error: ErrorInfo) -> None:
         """Close a stream under its reader, who is told why."""
@@ -111,13 +117,30 @@ class WorkerLink(asyncio.BufferedProtocol):
     def fail(self, error: ErrorInfo) -> None:
         """The worker is gone: the last word to every request, and the answer to later ones."""
         self._error = error
+        self._has_failed.set()
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             stream.push(error)
 
+    async def failure(self) -> ErrorInfo:
+        """What `fail` was told; waits for it."""
+        await self._has_failed.wait()
+        assert self._error is not None
+        return self._error
+
+    def condemn(self, why: str) -> None:
+        """Have the worker killed, for what its server does or does not do."""
+        self._on_broken(why)
+
     @property
     def open_requests(self) -> int:
         return len(self._streams)
+
+    @property
+    def is_owed_words(self) -> bool:
+        """Whether a worker that is well would say something: a Cancel is answered too, so clients
+        that give up and come back cannot hide a worker that has stopped."""
+        return bool(self._streams) or self._has_cancelled
 
     # --- the socket ----------------------------------------------------------------------------
 
@@ -149,8 +172,11 @@ class WorkerLink(asyncio.BufferedProtocol):
         for message in messages:
             if isinstance(message, Outputs):
                 self._route(message.outputs)
-            else:
+            elif not isinstance(message, Alive):
                 self._on_message(message)
+            if not isinstance(message, Memory):  # it says nothing of the engine
+                self.frames_heard += 1
+                self._has_cancelled = False
 
     def _route(self, outputs: list[Output]) -> None:
         streams = self._streams

@@ -2,6 +2,11 @@
 
 `run()` lives as long as the process: it spawns it, sends Load, and returns when the process is
 reaped, with the reason if it ended unasked. Cancelling `run()` kills the process.
+
+A worker that owes words and has none for too long is ended too: a load without progress, or
+requests without a sign of life. The worker gives those only between two steps of its engine, so
+this finds a stopped process, a native call that never returns and a loop that computes nothing,
+and leaves alone a slow machine whose steps end within the limit.
 """
 
 from __future__ import annotations
@@ -32,6 +37,9 @@ EXIT_AFTER_EOF_S = 1.0
 """How long a process may outlive its socket."""
 LAST_WORDS_S = 1.0
 """How long socket and stderr may outlive the process (a grandchild may hold them)."""
+LOOKS = 8
+"""How often a watch looks within its limit; a worker may be silent for one look more, and is ended
+between 9/8 and 10/8 of the limit: it gives its signs every eighth, and may begin a step before one."""
 
 _ALLOWED_NAMES = frozenset({"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR"})
 _ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "GGML_", "LLAMA_", "OMP_", "HOTSEAT_")
@@ -62,6 +70,28 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
 class WorkerLimits:
     load_timeout_s: float  # without any progress
     stop_grace_s: float  # before SIGTERM
+    decode_stall_s: float = 120.0  # with requests, without a word
+
+
+class SilenceWatch:
+    """Whether a worker that owes words has been silent for longer than `limit_s`. Pure.
+
+    It counts looks and reads no clock: when this process itself was held up, or the machine slept,
+    that is one look and not a silence of the worker.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self.interval_s = limit_s / LOOKS
+        self._heard = 0
+        self._is_owed = False
+        self._silent_looks = 0
+
+    def look(self, *, is_owed: bool, heard: int) -> bool:
+        """To be called every `interval_s`. `heard` grows with each word."""
+        goes_on = is_owed and self._is_owed and heard == self._heard
+        self._silent_looks = self._silent_looks + 1 if goes_on else 0
+        self._is_owed, self._heard = is_owed, heard
+        return self._silent_looks > LOOKS
 
 
 class _StderrReader(asyncio.Protocol):
@@ -89,13 +119,17 @@ class _Child:
         return bool(done)
 
     def signal_group(self, number: signal.Signals) -> None:
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
+        """Also what the process has left behind in its group, if it is gone itself (a moment ago: its
+        number is not in use again)."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS has the latter for the dead
+            os.killpg(self.process.pid, number)
 
 
 class WorkerProcess:
-    """`on_message` hears Hello, LoadProgress, Ready and Memory; requests go through `link`."""
+    """`on_message` hears Hello, LoadProgress, Ready and Memory; requests go through `link`.
+
+    `served_s` is known when it has ended: how long after Ready that was; None if it never was ready.
+    """
 
     def __init__(
         self, spec: ModelSpec, limits: WorkerLimits, log: LogTail, on_message: Callable[[FromWorker], None]
@@ -106,11 +140,13 @@ class WorkerProcess:
         self.log = log
         self._must_end = asyncio.Event()
         self.link = WorkerLink(self._receive, self._break, on_lost=self._must_end.set)
-        self._is_ready = False
         self._is_broken = False  # no use in asking it politely
         self._stop_reason: ErrorInfo | None = None
         self._failure: ErrorInfo | None = None  # known before the process ended
-        self._stall_timer: asyncio.TimerHandle | None = None
+        self._watch = SilenceWatch(limits.load_timeout_s)
+        self._next_look: asyncio.TimerHandle | None = None
+        self._ready_at_s: float | None = None
+        self.served_s: float | None = None
 
     async def run(self) -> ErrorInfo | None:
         """From spawn to reaped. Why it ended, or None if `stop` had asked for it."""
@@ -121,12 +157,16 @@ class WorkerProcess:
             self.link.fail(failure)
             return failure
         try:
-            self._watch_for_stall()
-            self.link.send(Load(spec=self._spec))
+            self._look_again_later()
+            sign_of_life_s = self._limits.decode_stall_s / LOOKS
+            self.link.send(Load(spec=self._spec, sign_of_life_s=sign_of_life_s))
             await self._until_over(child)
+            self._stop_looking()
             await self._end(child)
         finally:
-            self._forget_stall()
+            self._stop_looking()
+            if self._ready_at_s is not None:
+                self.served_s = asyncio.get_running_loop().time() - self._ready_at_s
             await self._bury(child)
             verdict = self._verdict(child.exited.result())
             self.link.fail(self._stop_reason or verdict)
@@ -184,6 +224,7 @@ class WorkerProcess:
                 return
             self._failure = self._failure or self._ended("it closed its connection and did not exit")
         child.signal_group(signal.SIGTERM)
+        child.signal_group(signal.SIGCONT)  # a stopped process hears no SIGTERM
         await child.exits_within(TERM_GRACE_S)
 
     async def _bury(self, child: _Child) -> None:
@@ -206,7 +247,8 @@ class WorkerProcess:
         """Why it ended: what it said itself, else what its death and its log say."""
         if self._failure is None:
             end = f"the worker of '{self._spec.name}' {_death(returncode)}"
-            error = WorkerCrashed(end) if self._is_ready else LoadFailed(f"{end} while loading")
+            is_load = self._ready_at_s is None
+            error = LoadFailed(f"{end} while loading") if is_load else WorkerCrashed(end)
             failure = error.info()
         else:
             failure = self._failure
@@ -222,10 +264,9 @@ class WorkerProcess:
             self._failure = message.error
             return
         if isinstance(message, Ready):
-            self._is_ready = True
-            self._forget_stall()
-        elif not self._is_ready:
-            self._watch_for_stall()
+            self._ready_at_s = asyncio.get_running_loop().time()
+            self._watch = SilenceWatch(self._limits.decode_stall_s)
+            self._look_again_later()
         if self._stop_reason is None:
             self._on_message(message)
 
@@ -237,25 +278,37 @@ class WorkerProcess:
     def _ended(self, why: str) -> ErrorInfo:
         return WorkerCrashed(f"the worker of '{self._spec.name}' was ended: {why}").info()
 
-    # --- a load that gets nowhere --------------------------------------------------------------
+    # --- a worker that says nothing --------------------------------------------------------------
 
-    def _watch_for_stall(self) -> None:
-        self._forget_stall()
-        loop = asyncio.get_running_loop()
-        self._stall_timer = loop.call_later(self._limits.load_timeout_s, self._on_stalled)
+    def _look_again_later(self) -> None:
+        self._stop_looking()
+        self._next_look = asyncio.get_running_loop().call_later(self._watch.interval_s, self._look)
 
-    def _forget_stall(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+    def _stop_looking(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
 
-    def _on_stalled(self) -> None:
-        self._failure = WorkerStalled(
-            f"loading '{self._spec.name}' made no progress for {self._limits.load_timeout_s:.0f} s "
-            "(load_timeout_s) and was ended"
-        ).info()
+    def _look(self) -> None:
+        is_owed = self._ready_at_s is None or self.link.is_owed_words
+        if not self._watch.look(is_owed=is_owed, heard=self.link.frames_heard):
+            self._look_again_later()
+            return
+        self._failure = WorkerStalled(self._silence()).info()
         self._is_broken = True
         self._must_end.set()
+
+    def _silence(self) -> str:
+        if self._ready_at_s is None:
+            return (
+                f"loading '{self._spec.name}' made no progress for {self._limits.load_timeout_s:g} s "
+                "(load_timeout_s) and was ended"
+            )
+        return (
+            f"the worker of '{self._spec.name}' said nothing for {self._limits.decode_stall_s:g} s "
+            f"(decode_stall_s) with {self.link.open_requests} requests open and was ended: if it was only "
+            "slow, lower n_batch or raise decode_stall_s"
+        )
 
 
 def _death(returncode: int) -> str:

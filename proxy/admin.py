@@ -1,4 +1,5 @@
-"""Everything that is not inference: health, models, state, load, unload, events, logs, recent requests."""
+"""Everything that is not inference: health, models, state, load, unload, reload, events, logs, metrics,
+recent requests. Nothing here but `load` and `reload` ever loads a model."""
 
 from __future__ import annotations
 
@@ -10,19 +11,24 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.types import Receive, Scope, Send
 
 from inference.device_sampler import KEPT_SAMPLES, NO_SAMPLES, DeviceSampler
 from inference.gpu import MemoryMeter
 from inference.messages import PrefixReport
+from inference.model_spec import ModelSpec
 from inference.pool import ModelState, PoolEvent, PoolState, WorkerPool
 from proxy import sse
 from proxy.boundary import REQUEST_ID, send_json
-from proxy.config import Config
 from proxy.event_stream import EventStream
+from proxy.live import Live
+from proxy.metrics import Metrics
+from proxy.news import News
+from proxy.operation import Operation
 from proxy.presence import Presence
 from proxy.request_log import RequestLog
-from proxy.routing import RouteTable, run_of
+from proxy.routing import run_of
 
 MAX_LISTED_REQUESTS = 1000
 
@@ -39,28 +45,27 @@ class HealthEndpoint:
 class ModelsEndpoint:
     """/v1/models and /v1/models/{name}: the configured models, and what a client can really use of each."""
 
-    def __init__(self, config: Config, pool: WorkerPool, routes: RouteTable) -> None:
-        self._config = config
+    def __init__(self, live: Live, pool: WorkerPool) -> None:
+        self._live = live
         self._pool = pool
-        self._routes = routes
         self._created_s = int(time.time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         run_of(scope["path_params"])
         name = scope["path_params"].get("name")
+        now = self._live.now
         states = {state.name: state for state in self._pool.state().models}
         if name is None:
-            answer: dict[str, Any] = {
-                "object": "list",
-                "data": [self._model(state) for state in states.values()],
-            }
+            known = [self._model(entry.spec, states[model]) for model, entry in now.config.models.items()]
+            answer: dict[str, Any] = {"object": "list", "data": known}
         else:
-            answer = self._model(states[self._routes.resolve(name).model])
+            model = now.routes.resolve(name).model
+            answer = self._model(now.config.models[model].spec, states[model])
         await send_json(send, _json.encode(answer), [(b"x-hotseat-request-id", scope[REQUEST_ID].encode())])
 
-    def _model(self, state: ModelState) -> dict[str, Any]:
-        spec = self._config.models[state.name].spec
-        n_ctx = state.facts.n_ctx if state.facts else spec.n_ctx
+    def _model(self, spec: ModelSpec, state: ModelState) -> dict[str, Any]:
+        # A worker that is leaving may be of an earlier configuration.
+        n_ctx = state.facts.n_ctx if state.facts and state.state == "ready" else spec.n_ctx
         return {
             "id": state.name,
             "object": "model",
@@ -74,24 +79,32 @@ class ModelsEndpoint:
 
 
 class EventsEndpoint:
-    """/api/events: what happens in the pool, as server-sent events. Ends when the server begins to stop."""
+    """/api/events: what the pool does and the server says, as server-sent events, until it begins to stop."""
 
-    def __init__(self, pool: WorkerPool, keepalive_s: float, stopping: asyncio.Event) -> None:
+    def __init__(self, pool: WorkerPool, news: News, live: Live, stopping: asyncio.Event) -> None:
         self._pool = pool
-        self._keepalive_s = keepalive_s
+        self._news = news
+        self._live = live
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"x-hotseat-request-id", scope[REQUEST_ID].encode())]
-        stream = EventStream(send, headers, keepalive_s=self._keepalive_s)
+        stream = EventStream(send, headers, keepalive_s=self._live.now.limits.keepalive_s)
         async with self._pool.events() as events:
-            due_s = await stream.keep_alive()
-            async with Presence(receive, due=due_s, on_due=stream.keep_alive), asyncio.TaskGroup() as group:
-                writing = group.create_task(_write_events(events, stream))
-                stopping = group.create_task(self._stopping.wait())
-                await asyncio.wait((writing, stopping), return_when=asyncio.FIRST_COMPLETED)
-                writing.cancel()
-                stopping.cancel()
+            with self._news.events() as news:
+                due_s = await stream.keep_alive()
+                async with (
+                    Presence(receive, due=due_s, on_due=stream.keep_alive),
+                    asyncio.TaskGroup() as group,
+                ):
+                    tasks = (
+                        group.create_task(_write_events(events, stream)),
+                        group.create_task(_write_events(news, stream)),
+                        group.create_task(self._stopping.wait()),
+                    )
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in tasks:
+                        task.cancel()
         await stream.write(b"", more=False)
 
 
@@ -100,11 +113,21 @@ async def _write_events(events: AsyncIterator[PoolEvent], stream: EventStream) -
         await stream.write(sse.data(event))
 
 
+class MetricsEndpoint:
+    """/metrics: Prometheus' text. Behind the key like the rest: names of models are in it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = Response(await self._metrics.text(), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
+        await response(scope, receive, send)
+
+
 def admin_router(
-    config: Config,
+    operation: Operation,
     pool: WorkerPool,
     meter: MemoryMeter,
-    routes: RouteTable,
     log: RequestLog,
     sampler: DeviceSampler | None = None,
 ) -> APIRouter:
@@ -112,7 +135,7 @@ def admin_router(
     router = APIRouter(prefix="/api")
 
     def local_name(name: str) -> str:
-        return routes.resolve(name).model
+        return operation.live.now.routes.resolve(name).model
 
     @router.get("/state")
     async def state() -> Response:
@@ -138,6 +161,12 @@ def admin_router(
     async def unload_all() -> Response:
         await pool.unload_all()
         return _response(_state(pool.state(), meter))
+
+    if (reloader := operation.reloader) is not None:
+
+        @router.post("/reload")
+        async def reload() -> Response:
+            return _response(await reloader.reload())
 
     @router.get("/models/{name:path}/log")
     async def model_log(name: str) -> Response:

@@ -40,6 +40,7 @@ NO_WAITS = Waits()
 class Answer:
     """Add every event in order. `finish` stays None until the last one."""
 
+    events: list[ChatEvent] = field(default_factory=list)
     finish: Finish | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
     _text: list[str] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Answer:
     _calls: dict[int, _Call] = field(default_factory=dict)
 
     def add(self, event: ChatEvent) -> None:
+        self.events.append(event)
         match event:
             case TextDelta():
                 self._text.append(event.text)

@@ -18,31 +18,36 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route as HttpRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from inference.chat import Sampling
 from inference.device_sampler import DeviceSampler
 from inference.errors import InvalidRequest
 from inference.gpu import MemoryMeter
 from inference.pool import WorkerPool
-from proxy.admin import EventsEndpoint, HealthEndpoint, ModelsEndpoint, admin_router
-from proxy.auth import AccessGuard, access_policy
+from inference.token_counts import TokenCounter
+from proxy.admin import EventsEndpoint, HealthEndpoint, MetricsEndpoint, ModelsEndpoint, admin_router
+from proxy.auth import AccessGuard
 from proxy.boundary import Boundary
-from proxy.config import Config
-from proxy.dialects import chat_completions, completions
+from proxy.count_tokens import CountTokensEndpoint
+from proxy.dialects import anthropic_messages, chat_completions, completions, responses
 from proxy.endpoints import EmbeddingsEndpoint, GenerationEndpoint, Services
 from proxy.errors import HttpRefusal, MethodNotAllowed, NoSuchPath
 from proxy.limits import RequestLimits
+from proxy.live import Live
+from proxy.operation import Operation
 from proxy.request_log import RequestLog
-from proxy.routing import route_table
+from proxy.upstreams.http_client import Deadlines
 from proxy.upstreams.local import LocalUpstream
+from proxy.upstreams.server_exchange import ServerTerms
 
 
 def create_app(
-    config: Config, pool: WorkerPool, meter: MemoryMeter, sampler: DeviceSampler | None = None
+    operation: Operation, pool: WorkerPool, meter: MemoryMeter, sampler: DeviceSampler | None = None
 ) -> FastAPI:
     """`pool` must be entered before the first request. `sampler`: what /api/device shows; its owner starts
-    and stops it. `app.state.stopping` is an asyncio.Event: set it when the server begins to stop, so
-    that event streams end and do not hold it up."""
+    and stops it, and `operation`. `app.state.stopping` is an asyncio.Event: set it when the server begins
+    to stop, so that event streams end and do not hold it up."""
     app = FastAPI(
         title="Hotseat",
         docs_url=None,  # they load scripts from elsewhere
@@ -52,35 +57,41 @@ def create_app(
         exception_handlers={HTTPException: _refuse, RequestValidationError: _invalid_query},
     )
     app.state.stopping = asyncio.Event()
-    log = RequestLog()
-    routes = route_table(config)
-    services = Services(
-        routes=routes, upstreams={"local": LocalUpstream(pool)}, log=log, limits=config.server.limits
-    )
-    _add_v1(app, services, ModelsEndpoint(config, pool, routes))
-    events = EventsEndpoint(pool, config.server.limits.keepalive_s, app.state.stopping)
-    app.router.routes.append(HttpRoute("/health", HealthEndpoint(), methods=["GET"]))
-    app.router.routes.append(HttpRoute("/api/events", events, methods=["GET"]))
-    app.include_router(admin_router(config, pool, meter, routes, log, sampler))
-    for layer in _layers(config):
+    live = operation.live
+    log = RequestLog(on_end=operation.metrics.count)
+    local = LocalUpstream(pool, operation.http, lambda model: server_terms(live, model))
+    services = Services(live=live, upstreams={"local": local}, seats=local.seats, log=log)
+    _add_v1(app, services, ModelsEndpoint(live, pool), operation.tokens)
+    gets: dict[str, ASGIApp] = {
+        "/health": HealthEndpoint(),
+        "/metrics": MetricsEndpoint(operation.metrics),
+        "/api/events": EventsEndpoint(pool, operation.news, live, app.state.stopping),
+    }
+    for path, endpoint in gets.items():
+        app.router.routes.append(HttpRoute(path, endpoint, methods=["GET"]))
+    app.include_router(admin_router(operation, pool, meter, log, sampler))
+    for layer in _layers(live):
         app.add_middleware(layer[0], **layer[1])
     return app
 
 
-def _layers(config: Config) -> list[tuple[Any, dict[str, Any]]]:
+def _layers(live: Live) -> list[tuple[Any, dict[str, Any]]]:
     """Innermost first: each is wrapped around those before it."""
     return [
-        (RequestLimits, {"limits": config.server.limits}),
-        (AccessGuard, {"policy": access_policy(config.server)}),
+        (RequestLimits, {"limits": lambda: live.now.limits}),
+        (AccessGuard, {"policy": lambda: live.now.access}),
         (Boundary, {}),
     ]
 
 
-def _add_v1(app: FastAPI, services: Services, models: ASGIApp) -> None:
+def _add_v1(app: FastAPI, services: Services, models: ASGIApp, tokens: TokenCounter) -> None:
     """The hot routes come first: the router asks them in order."""
     posts: dict[str, ASGIApp] = {
         "/v1/chat/completions": GenerationEndpoint(chat_completions, services),
         "/v1/completions": GenerationEndpoint(completions, services),
+        "/v1/responses": ResponsesEndpoint(services),
+        "/v1/messages": GenerationEndpoint(anthropic_messages, services),
+        "/v1/messages/count_tokens": CountTokensEndpoint(services.live, tokens),
         "/v1/embeddings": EmbeddingsEndpoint(services),
     }
     for prefix in ("", "/r/{run}"):
@@ -88,6 +99,23 @@ def _add_v1(app: FastAPI, services: Services, models: ASGIApp) -> None:
             app.router.routes.append(HttpRoute(prefix + path, endpoint, methods=["POST"]))
         app.router.routes.append(HttpRoute(prefix + "/v1/models", models, methods=["GET"]))
         app.router.routes.append(HttpRoute(prefix + "/v1/models/{name:path}", models, methods=["GET"]))
+
+
+class ResponsesEndpoint:
+    """A whole answer in this dialect repeats parts of the body: each request has a dialect of its own."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await GenerationEndpoint(responses.OneRequest(), self._services)(scope, receive, send)
+
+
+def server_terms(live: Live, model: str) -> ServerTerms:
+    """How the server that a model has of its own is asked, by the configuration of now."""
+    entry = live.now.config.models.get(model)  # None: removed while the request waited
+    sampling = entry.spec.sampling if entry else Sampling()
+    return ServerTerms(sampling, Deadlines(idle_s=live.now.limits.decode_stall_s))
 
 
 async def _refuse(request: Request, error: Exception) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -143,11 +143,11 @@ def _key_matches(keys: tuple[bytes, ...], presented: list[bytes]) -> bool:
 class AccessGuard:
     """ASGI layer: nothing behind it sees a request that the policy refuses."""
 
-    def __init__(self, app: ASGIApp, policy: AccessPolicy) -> None:
+    def __init__(self, app: ASGIApp, policy: Callable[[], AccessPolicy]) -> None:
         self._app = app
         self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            check_access(self._policy, scope["path"], scope["headers"])
+            check_access(self._policy(), scope["path"], scope["headers"])
         await self._app(scope, receive, send)

@@ -9,7 +9,8 @@ import os
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.errors import HotseatError
-from proxy.errors import ClientGone, HeaderList, headers_of, openai_body, status_of, unexpected
+from proxy.error_shapes import error_body
+from proxy.errors import ClientGone, HeaderList, headers_of, status_of, unexpected
 
 REQUEST_ID = "hotseat.request_id"
 """Key of the scope: the request's id, a str."""
@@ -62,7 +63,7 @@ class Boundary:
         if started:
             _log.error("request %s failed after its answer had begun; the connection is cut", request_id)
         else:
-            await _answer(failure, request_id, scope.get(ANSWER_HEADERS, []), send)
+            await _answer(failure, scope, send)
 
 
 async def send_json(send: Send, body: bytes, headers: HeaderList, status: int = 200) -> None:
@@ -72,6 +73,8 @@ async def send_json(send: Send, body: bytes, headers: HeaderList, status: int = 
     await send({"type": "http.response.body", "body": body})
 
 
-async def _answer(error: HotseatError, request_id: str, headers: HeaderList, send: Send) -> None:
-    headers = [(b"x-hotseat-request-id", request_id.encode()), *headers, *headers_of(error)]
-    await send_json(send, openai_body(error, request_id), headers, status_of(error))
+async def _answer(error: HotseatError, scope: Scope, send: Send) -> None:
+    request_id = scope[REQUEST_ID]
+    known: HeaderList = scope.get(ANSWER_HEADERS, [])
+    headers = [(b"x-hotseat-request-id", request_id.encode()), *known, *headers_of(error)]
+    await send_json(send, error_body(scope["path"], error, request_id), headers, status_of(error))

@@ -5,7 +5,7 @@ The fields that it shares with Completions, and the three kinds of fields: opena
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -107,21 +107,56 @@ class ToolBody(msgspec.Struct, tag="function", tag_field="type", forbid_unknown_
     cache_control: Any = None
 
 
+class NamedFunction(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+
+
+class NamedTool(msgspec.Struct, forbid_unknown_fields=True):
+    function: NamedFunction
+    type: Literal["function"] = "function"
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedTool
+
+
+class TextFormat(msgspec.Struct, tag="text", tag_field="type", forbid_unknown_fields=True):
+    pass
+
+
+class JsonObjectFormat(msgspec.Struct, tag="json_object", tag_field="type", forbid_unknown_fields=True):
+    schema: dict[str, Any] | None = None  # llama-server's way to say json_schema
+
+
+class NamedSchema(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(msgspec.Struct, tag="json_schema", tag_field="type", forbid_unknown_fields=True):
+    json_schema: NamedSchema
+
+
+ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
 class ChatBody(GenerationBody, forbid_unknown_fields=True, kw_only=True):
     messages: Annotated[list[MessageBody], Meta(min_length=1)]
     max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     tools: Annotated[list[ToolBody], Meta(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Any = None
-    chat_template_kwargs: Annotated[dict[str, Any], Meta(max_length=MAX_TEMPLATE_KWARGS)] | None = None
-    reasoning_effort: Annotated[str, Meta(max_length=32)] | None = None  # handed to the template
-    # Harmless: how many calls come in one turn is the model's decision; a guess at the text only saves time.
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], Meta(max_length=MAX_TEMPLATE_KWARGS)] | None = None
+    reasoning_effort: Effort | None = None
+    # Harmless: a guess at the text only saves time.
     prediction: Any = None
     verbosity: Any = None
     # Refused unless they ask for nothing.
-    response_format: Any = None
     functions: Any = None
     function_call: Any = None
     modalities: Any = None
@@ -132,8 +167,6 @@ class ChatBody(GenerationBody, forbid_unknown_fields=True, kw_only=True):
 
 UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "n": ((1,), "one choice per request is supported: send n requests, they run in parallel"),
-    "tool_choice": (("none", "auto"), "only 'auto' and 'none' are supported"),
-    "response_format": (({"type": "text"},), "only {'type': 'text'} is supported"),
     "functions": (([],), "replaced by 'tools' in the API: send tools"),
     "function_call": (("none", "auto"), "replaced by 'tool_choice' in the API: send tool_choice"),
     "modalities": ((["text"],), "only ['text'] is supported"),

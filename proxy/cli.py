@@ -11,14 +11,17 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
 from inference.errors import HotseatError
-from proxy.client import DEFAULT_SERVER, NOT_DOWNLOADED, Client, ClientError
+from proxy.cli_operate import load, ps, reload, unload
+from proxy.cli_options import config_option, connect, json_option, server_option, shown_size, table
+from proxy.client import ClientError
 
 if TYPE_CHECKING:
     from proxy.server import Serving
@@ -56,38 +59,6 @@ class HotseatGroup(click.Group):
 def _fail(message: str, status: int = 1) -> NoReturn:
     click.echo(f"hotseat: {' '.join(message.split())}", err=True)
     sys.exit(status)
-
-
-# --- options that several commands share ---------------------------------------------------------
-
-Command = Callable[..., Any]
-
-
-def _config_option(command: Command) -> Command:
-    return click.option(
-        "--config",
-        "config_path",
-        type=click.Path(path_type=Path),
-        help="models.toml to use  [default: that of this folder, of ~/.config/hotseat, of Hotseat]",
-    )(command)
-
-
-def _server_option(command: Command) -> Command:
-    return click.option(
-        "--server",
-        envvar="HOTSEAT_SERVER",
-        show_envvar=True,
-        help=f"address of a running server  [default: {DEFAULT_SERVER}]",
-    )(command)
-
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
-
-
-def _client(server: str | None) -> Client:
-    """The key is the first of HOTSEAT_API_KEY, which the server reads too and may hold several."""
-    keys = os.environ.get("HOTSEAT_API_KEY", "").replace(",", " ").split()
-    return Client(server or DEFAULT_SERVER, keys[0] if keys else None)
 
 
 def _budget(
@@ -138,7 +109,7 @@ def main() -> None:
 
 
 @main.command()
-@_config_option
+@config_option
 @click.option("--host", help="address to listen on; anything but loopback needs a key")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 takes any free port")
 @click.option("--budget", callback=_budget, help='memory that models may fill: 300000000, "28GiB", "auto"')
@@ -166,8 +137,8 @@ def serve(
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     path = find_config(config_path, os.environ)
-    config = load_config(path, os.environ, host=host, port=port, budget_bytes=budget, offline=offline)
-    run_server(config, announce=_announce, log_requests=verbose)
+    read = partial(load_config, path, os.environ, host=host, port=port, budget_bytes=budget, offline=offline)
+    run_server(read, announce=_announce, log_requests=verbose)
 
 
 def _announce(serving: Serving) -> None:
@@ -177,9 +148,9 @@ def _announce(serving: Serving) -> None:
 
 
 @main.command()
-@_config_option
-@_server_option
-@_json_option
+@config_option
+@server_option
+@json_option
 def models(config_path: Path | None, server: str | None, as_json: bool) -> None:
     """List configured models and routes: file, architecture, context, memory, state.
 
@@ -215,7 +186,7 @@ _MODEL_COLUMNS = (
 def _model_cells(row: dict[str, Any]) -> tuple[str, ...]:
     if row["kind"] == "remote":
         return (row["name"], row["provider"], *["-"] * 7, row["state"], row["model"])
-    memory = tuple(_size(row[key]) for key in ("estimated_bytes", "dry_run_bytes", "measured_bytes"))
+    memory = tuple(shown_size(row[key]) for key in ("estimated_bytes", "dry_run_bytes", "measured_bytes"))
     facts = (row["architecture"] or "-", row["quantisation"] or "-", str(row["n_ctx"]), str(row["slots"]))
     return (row["name"], row["engine"], *facts, *memory, row["state"], Path(row["file"]).name)
 
@@ -223,7 +194,7 @@ def _model_cells(row: dict[str, Any]) -> tuple[str, ...]:
 def _server_states(server: str | None) -> dict[str, str]:
     """States by model, or none: the listing needs no server, unless one was named."""
     try:
-        state = _client(server).state(timeout_s=2.0)
+        state = connect(server).state(timeout_s=2.0)
     except ClientError:
         if server is not None:
             raise
@@ -231,87 +202,14 @@ def _server_states(server: str | None) -> dict[str, str]:
     return {str(model["name"]): str(model["state"]) for model in state.get("models", [])}
 
 
-@main.command()
-@_server_option
-@_json_option
-@click.option("-a", "--all", "show_all", is_flag=True, help="models that are not loaded, too")
-def ps(server: str | None, as_json: bool, show_all: bool) -> None:
-    """Show what is loaded: state, memory, requests running and waiting.
-
-    \b
-    hotseat ps
-    hotseat ps --json | jq .swaps
-    """
-    state = _client(server).state()
-    if as_json:
-        click.echo(json.dumps(state, indent=2))
-        return
-    device, rows = state["device"], state["models"]
-    budget, free = _size(device["budget_bytes"]), _size(device["free_bytes"])
-    click.echo(f"{device['kind']}: {free} free, budget {budget}; {state['swaps']} swaps")
-    shown = [row for row in rows if show_all or _is_news(row)]
-    if shown:
-        click.echo(table(_PS_COLUMNS, [_ps_cells(row) for row in shown]))
-    else:
-        click.echo(f"none of {len(rows)} models is loaded: a model's first request loads it")
-
-
-def _is_news(row: dict[str, Any]) -> bool:
-    """Loaded, on its way, waited for, or failed; that a file was never downloaded is not a failure."""
-    if row["state"] == "failed":
-        return NOT_DOWNLOADED not in row["error"]
-    return bool(row["state"] != "unloaded" or row["queued"])
-
-
-_PS_COLUMNS = ("NAME", "STATE", "ESTIMATED", "DRY RUN", "MEASURED", "RUNNING", "QUEUED", "ERROR")
-
-
-def _ps_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    state = row["state"] + (" (pinned)" if row["pinned"] else "")
-    memory = tuple(_size(row[key]) for key in ("estimated_bytes", "dry_run_bytes", "measured_bytes"))
-    running = f"{row['leases']}/{row['slots']}"
-    return (row["name"], state, *memory, running, str(row["queued"]), row["error"] or "")
-
-
-@main.command()
-@click.argument("name")
-@_server_option
-def load(name: str, server: str | None) -> None:
-    """Load a model now, and return when it is ready.
-
-    \b
-    hotseat load smollm2-135m
-    """
-    from proxy.progress import PoolProgress
-
-    client = _client(server)
-    with PoolProgress(client, sys.stderr) as progress:
-        progress.begin()
-        client.load(name)
-    click.echo(f"{name} is ready")
-
-
-@main.command()
-@click.argument("name", required=False)
-@click.option("--all", "every", is_flag=True, help="every model")
-@_server_option
-def unload(name: str | None, every: bool, server: str | None) -> None:
-    """Unload a model, or all: running answers finish first.
-
-    \b
-    hotseat unload smollm2-135m
-    hotseat unload --all
-    """
-    if (name is None) != every:
-        raise click.UsageError("expected either NAME or --all")
-    _client(server).unload(name)
-    click.echo(f"{name or 'every model'} is unloaded")
+for _command in (ps, load, unload, reload):
+    main.add_command(_command)
 
 
 @main.command()
 @click.argument("name")
 @click.argument("prompt", required=False)
-@_server_option
+@server_option
 @click.option("--system", help="system message")
 @click.option("--temperature", type=click.FloatRange(0, 100))
 @click.option("--max-tokens", type=click.IntRange(min=1))
@@ -333,7 +231,7 @@ def chat(
     from proxy.chat_session import ChatOptions, ChatSession
 
     options = ChatOptions(name, system, temperature, max_tokens)
-    session = ChatSession(_client(server), options, sys.stdout, sys.stderr)
+    session = ChatSession(connect(server), options, sys.stdout, sys.stderr)
     if prompt is None and sys.stdin.isatty():
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - importing it gives input() line editing
@@ -349,7 +247,7 @@ def chat(
 @main.command()
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="go on with new lines and what the pool does")
-@_server_option
+@server_option
 def logs(name: str | None, follow: bool, server: str | None) -> None:
     """Show what workers wrote to stderr, also after their death.
 
@@ -359,7 +257,7 @@ def logs(name: str | None, follow: bool, server: str | None) -> None:
     """
     from proxy.log_follower import follow_logs, show_logs
 
-    client = _client(server)
+    client = connect(server)
     if follow:
         follow_logs(client, name, click.echo)
     else:
@@ -367,8 +265,8 @@ def logs(name: str | None, follow: bool, server: str | None) -> None:
 
 
 @main.command()
-@_config_option
-@_json_option
+@config_option
+@json_option
 def doctor(config_path: Path | None, as_json: bool) -> int:
     """Check engine, device, models, keys and port; exit 1 if something is broken.
 
@@ -387,25 +285,6 @@ def doctor(config_path: Path | None, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     return 1 if any(finding.status == "fail" for finding in findings) else 0
-
-
-# --- printing ------------------------------------------------------------------------------------
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns; the last one may be as long as it is."""
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in [columns, *rows]
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _size(count: int | None) -> str:
-    from proxy.units import format_bytes
-
-    return "-" if count is None else format_bytes(count)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,10 @@ class Client:
         """Unload `model`, or every model; returns when the memory is free."""
         self._answer("POST", f"/api/models/{quote(model, safe='')}/unload" if model else "/api/unload", None)
 
+    def reload(self) -> dict[str, Any]:
+        """Let the server read its models.toml again."""
+        return _object(self._answer("POST", "/api/reload", None))
+
     def log_lines(self, model: str) -> list[str]:
         answer = _object(self._answer("GET", f"/api/models/{quote(model, safe='')}/log", ANSWER_TIMEOUT_S))
         return [str(line) for line in answer.get("lines", [])]

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -19,7 +20,9 @@ from urllib.parse import urlsplit
 from inference.chat import Sampling
 from inference.errors import ConfigError
 from inference.model_spec import ModelSpec
+from proxy.command_config import command_fields
 from proxy.config_file import (
+    COMMAND_KEYS,
     FileSections,
     KvStoreSection,
     LimitsSection,
@@ -78,7 +81,10 @@ class Limits:
     max_wait_s: float = 10.0  # a waiter for another model gives way to running traffic no longer than this
     client_stall_s: float = 120.0  # a client that takes nothing for so long loses its slot
     shutdown_grace_s: float = 30.0
+    min_residency_s: float = 0.0  # after a load, before a model may leave for another of its priority
+    memory_wait_s: float = 10.0  # for GPU memory that the budget counts on and others hold
     load_timeout_s: float = 600.0  # a load without progress
+    decode_stall_s: float = 120.0  # a worker with requests and without a sign of life
     stop_grace_s: float = 5.0  # between asking a worker to stop and killing it
 
 
@@ -88,6 +94,7 @@ class ServerConfig:
     port: int = 8080
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # elements are Secret
     allowed_hosts: tuple[str, ...] = ()
+    watch: bool = True  # reload the file when it changes
     limits: Limits = Limits()
 
 
@@ -132,13 +139,17 @@ class RouteConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`models`, `providers`, `routes` by name. `roles` map to canonical model or route names."""
+    """`models`, `providers`, `routes` by name. `roles` map to canonical model or route names.
+
+    `background`: names and patterns of names ("*" is any text) that mean the role `small`.
+    """
 
     path: Path
     server: ServerConfig = ServerConfig()
     memory: MemoryConfig = MemoryConfig()
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
+    background: tuple[str, ...] = ()
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
     routes: Mapping[str, RouteConfig] = field(default_factory=dict)
     offline: bool = False
@@ -173,6 +184,7 @@ def load_config(
         ),
         models=MappingProxyType(models),
         roles=MappingProxyType(_roles(origin, sections.roles, names)),
+        background=_background(origin, sections.roles, names),
         providers=MappingProxyType(providers),
         routes=MappingProxyType(routes),
         offline=offline,
@@ -228,6 +240,7 @@ def _server(origin: _Origin, section: ServerSection, host: str | None, port: int
         port=section.port if port is None else port,
         api_keys=_api_keys(origin, section.api_keys_env),
         allowed_hosts=tuple(section.allowed_hosts),
+        watch=section.watch,
         limits=_limits(section.limits),
     )
 
@@ -261,24 +274,49 @@ def _limits(section: LimitsSection) -> Limits:
 
 def _model(origin: _Origin, sections: FileSections, name: str) -> ModelEntry:
     section = sections.models[name]
-    found, source = _model_file(origin, name, section)
     fields = _spec_fields(sections, section) | _kv_store_fields(origin, sections.memory.kv_store)
+    is_command = fields.get("engine") == "command"
+    if is_command or section.model_fields_set & set(COMMAND_KEYS):
+        fields |= command_fields(section, partial(_model_error, origin, name), is_command=is_command)
+        fields["command"] = _found_program(origin, fields["command"])
+    found, source = _model_file(origin, name, section, is_command=is_command)
     template = fields.pop("chat_template", None)
     if template is not None:
         template_file = find_path(template, origin.path.parent, origin.environ)
         fields["chat_template"] = str(template_file.path)
         if found.missing is None and template_file.missing:
             found = ModelFile(found.path, f"chat_template: {template_file.missing}")
-    spec = ModelSpec(name=name, path=str(found.path), aliases=tuple(section.aliases), **fields)
+    file_path = str(found.path) if source else ""
+    spec = ModelSpec(name=name, path=file_path, aliases=tuple(section.aliases), **fields)
     if spec.n_ubatch > spec.n_batch:
         message = f"more than n_batch, which is {spec.n_batch}: lower it, or raise n_batch"
         raise origin.error(("models", name, "n_ubatch"), message, value=spec.n_ubatch)
     return ModelEntry(spec=spec, source=source, missing=found.missing)
 
 
-def _model_file(origin: _Origin, name: str, section: ModelSection) -> tuple[ModelFile, str]:
+def _model_error(origin: _Origin, name: str, key: str, message: str, value: object = None) -> ConfigError:
+    return origin.error(("models", name, key), message, value=value)
+
+
+def _found_program(origin: _Origin, command: tuple[str, ...]) -> tuple[str, ...]:
+    """A first word with a slash is a path, and like others relative to the file; one without is in PATH."""
+    program = expand_home(command[0], origin.environ)
+    if "/" in program:
+        program = str((origin.path.parent / program).absolute())
+    return (program, *command[1:])
+
+
+def _model_file(
+    origin: _Origin, name: str, section: ModelSection, *, is_command: bool
+) -> tuple[ModelFile, str]:
+    """For a command the file is optional, and may be a folder where `memory` says what it takes."""
+    if is_command and section.path is None and section.source is None:
+        return ModelFile(Path()), ""
     if section.path is not None and section.source is None:
-        return find_path(section.path, origin.path.parent, origin.environ), section.path
+        file = find_path(section.path, origin.path.parent, origin.environ)
+        if is_command and section.memory is not None and file.path.is_dir():
+            return ModelFile(file.path), section.path
+        return file, section.path
     if section.source is not None and section.path is None:
         try:
             return find_source(section.source, origin.models_dir), section.source
@@ -292,7 +330,7 @@ def _model_file(origin: _Origin, name: str, section: ModelSection) -> tuple[Mode
 def _spec_fields(sections: FileSections, section: ModelSection) -> dict[str, Any]:
     """[defaults] under the model's own keys; `sampling` is merged key by key."""
     default = sections.defaults.model_dump(exclude_unset=True)
-    own = section.model_dump(exclude_unset=True, exclude={"source", "path", "aliases"})
+    own = section.model_dump(exclude_unset=True, exclude={"source", "path", "aliases", *COMMAND_KEYS})
     fields = default | own
     if "kv_ram" in fields:
         fields["kv_ram_bytes"] = fields.pop("kv_ram")
@@ -370,7 +408,7 @@ def _canonical_names(
 
 def _roles(origin: _Origin, section: RolesSection, names: Mapping[str, str]) -> dict[str, str]:
     roles: dict[str, str] = {}
-    for role, target in section.model_dump(exclude_none=True).items():
+    for role, target in section.model_dump(exclude_none=True, exclude={"background"}).items():
         if target not in names:
             message = f"no such model, alias or route; {near_names(target, sorted(names))}"
             raise origin.error(("roles", role), message, value=target)
@@ -379,3 +417,17 @@ def _roles(origin: _Origin, section: RolesSection, names: Mapping[str, str]) -> 
             raise origin.error(("roles", role), message)
         roles[role] = names[target]
     return roles
+
+
+def _background(origin: _Origin, section: RolesSection, names: Mapping[str, str]) -> tuple[str, ...]:
+    """A pattern may cover the name of a model, which still means the model; one that is nothing else
+    would never be asked."""
+    key = ("roles", "background")
+    if section.background and section.small is None:
+        message = 'the role "small" answers them, and is not set: add small = "MODEL"'
+        raise origin.error(key, message, value=section.background)
+    for pattern in section.background:
+        if pattern in names:
+            message = f'a model, alias or route is called "{pattern}", and is meant by it: remove the pattern'
+            raise origin.error(key, message)
+    return tuple(section.background)

@@ -18,10 +18,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from inference.errors import ConfigError
 from inference.model_spec import EngineName, KvType, Pooling
+from inference.toolcall_formats import FORMATS
 from proxy.units import parse_bytes, parse_duration_s
 
 MAX_N_CTX = 2**24
+TOOL_FORMATS = tuple(known.name for known in FORMATS)
 MAX_SLOTS = 256
+MAX_WORDS = 1000  # of a command
+MIN_PATTERN_CHARS = 3  # of a background name, beside "*"
 MAX_SHOWN = 80  # characters of a wrong value repeated in an error
 
 # --- values ------------------------------------------------------------------------------------
@@ -51,6 +55,12 @@ def _kv_store(value: object) -> object:
 
 def _budget(value: object) -> object:
     return None if value == "auto" else parse_bytes(value)
+
+
+def _tool_format(value: str) -> str:
+    if value not in TOOL_FORMATS:
+        raise ValueError(f"expected one of {', '.join(TOOL_FORMATS)}")
+    return value
 
 
 def _matches(pattern: str, expected: str) -> AfterValidator:
@@ -90,6 +100,22 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _env(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name) is None:
+            raise ValueError(f"expected names of environment variables, found {name[:40]!r}")
+    return value
+
+
+def _name_pattern(value: str) -> str:
+    """A pattern that is hardly more than "*" would be a silent default for every wrong name."""
+    if re.fullmatch(r"[A-Za-z0-9._:+@/*-]{1,128}", value) is None:
+        raise ValueError('expected a model name in which "*" stands for any text, like "claude-haiku-*"')
+    if len(value.replace("*", "")) < MIN_PATTERN_CHARS:
+        raise ValueError(f'expected at least {MIN_PATTERN_CHARS} characters beside "*"')
+    return value
+
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._:+@-]{0,127}"
 _EXPECTED_NAME = "up to 128 letters, digits and . _ : + @ -, starting with a letter or digit"
 
@@ -102,6 +128,7 @@ EnvName = Annotated[
     str, _matches(r"[A-Z_][A-Z0-9_]{0,127}", "the name of an environment variable, in capitals, not the key")
 ]
 Name = Annotated[str, _matches(_NAME, _EXPECTED_NAME)]
+NamePattern = Annotated[str, AfterValidator(_name_pattern)]
 RouteName = Annotated[str, _matches(rf"{_NAME}(/{_NAME}){{0,3}}", f"{_EXPECTED_NAME}, parts joined by /")]
 HostName = Annotated[str, _matches(r"[A-Za-z0-9._:\[\]-]{1,255}", "a host name or address, without scheme")]
 Device = Annotated[str, _matches(r"auto|cpu|cuda:\d{1,2}", '"auto", "cpu" or "cuda:0"')]
@@ -129,7 +156,10 @@ class LimitsSection(Section):
     max_wait: Seconds | None = None
     client_stall: PositiveSeconds | None = None
     shutdown_grace: Seconds | None = None
+    min_residency: Seconds | None = None
+    memory_wait: Seconds | None = None
     load_timeout: PositiveSeconds | None = None
+    decode_stall: PositiveSeconds | None = None
     stop_grace: Seconds | None = None
 
 
@@ -138,6 +168,7 @@ class ServerSection(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     api_keys_env: EnvName | None = None
     allowed_hosts: list[HostName] = Field(default=[], max_length=100)
+    watch: bool = True
     limits: LimitsSection = LimitsSection()
 
 
@@ -186,16 +217,26 @@ class DefaultsSection(Section):
     embeddings: bool | None = None
     pooling: Pooling | None = None
     chat_template: Text | None = None
+    tool_format: Annotated[str, AfterValidator(_tool_format)] | None = None
     stabilise_prefix: bool | None = None
     sampling: SamplingSection | None = None
     idle_unload: Annotated[float | None, BeforeValidator(_idle_unload)] = None
     pinned: bool | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] | None = None
+    preload: bool | None = None
 
 
 class ModelSection(DefaultsSection):
+    """`command` to `memory` are of the engine "command"."""
+
     source: Text | None = None
     path: Text | None = None
+    command: Annotated[list[Text], Field(min_length=1, max_length=MAX_WORDS)] | None = None
+    env: Annotated[dict[str, Text], AfterValidator(_env)] | None = None
+    health_path: Annotated[str, _matches(r"/[!-~]{0,500}", 'a path like "/health"')] | None = None
+    health_timeout: Annotated[float, Field(gt=0, le=60), BeforeValidator(parse_duration_s)] | None = None
+    stop_command: Annotated[list[Text], Field(min_length=1, max_length=MAX_WORDS)] | None = None
+    memory: Annotated[int | None, BeforeValidator(parse_bytes)] = None
     aliases: list[Name] = Field(default=[], max_length=100)
 
 
@@ -203,6 +244,7 @@ class RolesSection(Section):
     main: RouteName | None = None
     small: RouteName | None = None
     subagent: RouteName | None = None
+    background: list[NamePattern] = Field(default=[], max_length=100)
 
 
 class ProviderSection(Section):
@@ -231,9 +273,9 @@ class FileSections(Section):
 # key" would be a riddle.
 _NOT_IN_THIS_VERSION = {
     ("providers", "*", "prices"): "the price book is not part of this version",
-    ("models", "*", "command"): 'the engine "command" is not part of this version',
 }
-_NOT_A_DEFAULT = {"source", "path", "aliases"}
+COMMAND_KEYS = ("command", "env", "health_path", "health_timeout", "stop_command", "memory")
+_NOT_A_DEFAULT = {"source", "path", "aliases", *COMMAND_KEYS}
 
 
 def read_sections(text: str, file: str) -> FileSections:
@@ -279,7 +321,7 @@ def _shown(value: object) -> str:
 
 
 # Where people paste keys by mistake: what stands there is never repeated.
-_MAY_HOLD_A_KEY = {"api_keys_env", "api_key_env", "base_url", "headers"}
+_MAY_HOLD_A_KEY = {"api_keys_env", "api_key_env", "base_url", "headers", "env"}
 _REQUIRED = {"base_url", "provider", "model"}
 
 

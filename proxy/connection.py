@@ -2,7 +2,7 @@
 
 uvicorn waits for ever for a request head, for a client that takes no data, and for the rest of a
 body that was refused; it answers broken HTTP in plain text, even into a running stream. This
-subclass adds deadlines and sizes, and says its refusals in OpenAI's error shape. The parser is
+subclass adds deadlines and sizes, and says its refusals as the boundary does. The parser is
 httptools (llhttp): it refuses Content-Length beside Transfer-Encoding, repeated Content-Length,
 bare line feeds, blanks before a colon and bad chunk sizes (tests/proxy/test_connection.py).
 
@@ -26,7 +26,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from inference.errors import HotseatError, Overloaded
 from proxy.config import Limits, ServerConfig
-from proxy.errors import HttpRefusal, openai_body
+from proxy.error_shapes import error_body
+from proxy.errors import HttpRefusal
 
 MAX_HEADERS = 100
 MAX_HEAD_BYTES = 64 * 1024
@@ -237,7 +238,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if not speak:
                 self.transport.abort()
                 return
-        body = openai_body(error, "none")
+        body = error_body(self._asked_path(), error, "none")
         retry = b"retry-after: 5\r\n" if status == 503 else b""
         self.transport.write(
             STATUS_LINE[status]
@@ -248,6 +249,11 @@ class GuardedProtocol(HttpToolsProtocol):
             + body
         )
         self.transport.close()
+
+    def _asked_path(self) -> str:
+        """As far as it is known: of the first head, the URL may not have come yet."""
+        url: bytes = getattr(self, "url", b"")
+        return url.partition(b"?")[0].decode("latin-1")
 
     # --- after an answer -----------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -19,20 +19,23 @@ from typing import Any, Protocol
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from inference.chat import ChatEvent, Embeddings, Finish, GenerateRequest
+from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, Finish, GenerateRequest
 from inference.errors import HotseatError, WorkerCrashed
 from inference.messages import PrefixReport, PromptProgress
+from inference.scheduler_events import Lane
 from proxy.answer import NO_WAITS, Answer, Served, Waits
 from proxy.boundary import ANSWER_HEADERS, REQUEST_ID, send_json
-from proxy.config import Limits
 from proxy.dialects import embeddings
 from proxy.errors import ClientGone, HeaderList, RequestTimedOut, unexpected
 from proxy.event_stream import EventStream
+from proxy.guests import Seat, stand_in
+from proxy.lanes import lane_of
 from proxy.limits import read_body
+from proxy.live import Current, Live
 from proxy.presence import Presence
 from proxy.request_log import MAX_NAME_CHARS, RequestLog, RequestRecord
-from proxy.routing import Route, RouteTable, run_of
-from proxy.upstreams.base import Batch, Upstream
+from proxy.routing import Route, run_of
+from proxy.upstreams.base import Batch, Exchange, Upstream
 
 _log = logging.getLogger("hotseat.request")
 
@@ -48,7 +51,10 @@ class Call(Protocol):
 
 
 class Encoder(Protocol):
+    """One per response. `begin` and `keep_alive`: see event_stream.Framing."""
+
     def begin(self) -> bytes: ...
+    def keep_alive(self) -> bytes: ...
     def encode(self, events: Iterable[ChatEvent], waits: Waits) -> bytes: ...
     def error(self, error: HotseatError, request_id: str) -> bytes: ...
 
@@ -66,12 +72,12 @@ class GenerationDialect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What every endpoint needs."""
+    """What every endpoint needs. `seats`: the local models as they are now."""
 
-    routes: RouteTable
+    live: Live
     upstreams: dict[str, Upstream]
+    seats: Callable[[], Sequence[Seat]]
     log: RequestLog
-    limits: Limits
 
 
 class GenerationEndpoint:
@@ -82,22 +88,25 @@ class GenerationEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope[REQUEST_ID]
         with self._services.log.track(request_id, run_of(scope["path_params"]), self._dialect.NAME) as record:
+            lane = lane_of(scope["headers"])
             call = self._dialect.decode_request(await read_body(receive))
             record.stream = call.stream
-            route = _route(self._services, call.request.model, record)
+            now = self._services.live.now
+            route = _route(now, call.request.model, record, self._services.seats)
             scope[ANSWER_HEADERS] = route_headers(route)
             generation = _Generation(
                 upstream=self._services.upstreams[route.upstream],
                 request=_for_model(call.request, route.model),
+                lane=lane,
                 record=record,
                 on_report=partial(self._services.log.explain, record),
-                limit_s=self._services.limits.request_timeout_s,
+                limit_s=now.limits.request_timeout_s,
             )
             served = Served(request_id, route.model, int(record.started_at))
             headers = [*scope[ANSWER_HEADERS], (b"x-hotseat-request-id", request_id.encode())]
             if call.stream:
                 encoder = self._dialect.StreamEncoder(call, served)
-                stream = EventStream(send, headers, keepalive_s=self._services.limits.keepalive_s)
+                stream = EventStream(send, headers, keepalive_s=now.limits.keepalive_s, framing=encoder)
                 await _stream(generation, encoder, stream, receive)
             else:
                 async with Presence(receive):
@@ -114,31 +123,34 @@ class EmbeddingsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope[REQUEST_ID]
         with self._services.log.track(request_id, run_of(scope["path_params"]), embeddings.NAME) as record:
+            lane = lane_of(scope["headers"])
             call = embeddings.decode_request(await read_body(receive))
-            route = _route(self._services, call.request.model, record)
+            now = self._services.live.now
+            route = _route(now, call.request.model, record)
             scope[ANSWER_HEADERS] = route_headers(route)
             async with Presence(receive):
-                answer, waits = await self._embed(route, call, record)
+                opening = self._services.upstreams[route.upstream].open(route.model, lane)
+                request = _for_model(call.request, route.model)
+                answer, waits = await _embed(opening, request, record, now.limits.request_timeout_s)
             record.count(answer.usage)
             served = Served(request_id, route.model, int(record.started_at))
             body = embeddings.encode_response(call, answer, served)
             headers = [*scope[ANSWER_HEADERS], (b"x-hotseat-request-id", request_id.encode())]
             await send_json(send, body, [*headers, *wait_headers(waits)])
 
-    async def _embed(
-        self, route: Route, call: embeddings.EmbeddingCall, record: RequestRecord
-    ) -> tuple[Embeddings, Waits]:
-        limit_s = self._services.limits.request_timeout_s
-        try:
-            async with (
-                asyncio.timeout(limit_s),
-                self._services.upstreams[route.upstream].open(route.model) as exchange,
-            ):
-                record.queue_s, record.load_s = exchange.queue_s, exchange.load_s
-                answer = await exchange.embed(_for_model(call.request, route.model))
-                return answer, Waits(exchange.queue_s, exchange.load_s)
-        except TimeoutError as error:
-            raise _timed_out(limit_s) from error
+
+async def _embed(
+    opening: AbstractAsyncContextManager[Exchange],
+    request: EmbeddingRequest,
+    record: RequestRecord,
+    limit_s: float,
+) -> tuple[Embeddings, Waits]:
+    try:
+        async with asyncio.timeout(limit_s), opening as exchange:
+            record.queue_s, record.load_s = exchange.queue_s, exchange.load_s
+            return await exchange.embed(request), Waits(exchange.queue_s, exchange.load_s)
+    except TimeoutError as error:
+        raise _timed_out(limit_s) from error
 
 
 # --- one generation ----------------------------------------------------------------------------
@@ -150,6 +162,7 @@ class _Generation:
 
     upstream: Upstream
     request: GenerateRequest
+    lane: Lane
     record: RequestRecord
     on_report: Callable[[PrefixReport], None]
     limit_s: float
@@ -172,21 +185,22 @@ async def _gather(generation: _Generation) -> tuple[Answer, Finish]:
 
 async def _stream(generation: _Generation, encoder: Encoder, stream: EventStream, receive: Receive) -> None:
     """The answer as it comes. The last chunk is written when the lease is over: a client that is
-    slow to take it holds no slot."""
-    pending = encoder.begin()
+    slow to take it holds no slot. It is encoded only then: dialects that number their events number
+    the keep-alives too."""
+    last_events: list[ChatEvent] = []
 
     async def write(events: list[ChatEvent]) -> None:
-        nonlocal pending
-        pending += encoder.encode(events, generation.waits)
-        if generation.finish is None:
-            if not stream.started:
-                stream.headers += wait_headers(generation.waits)
-            chunk, pending = pending, b""
-            await stream.write(chunk)
+        if generation.finish is not None:
+            last_events.extend(events)
+            return
+        if not stream.started:
+            stream.headers += wait_headers(generation.waits)
+        await stream.write(stream.opening() + encoder.encode(events, generation.waits))
 
     try:
         async with Presence(receive, due=stream.grace_ends_s, on_due=stream.keep_alive):
             await _run(generation, write)
+        last = stream.opening() + encoder.encode(last_events, generation.waits)
     except ClientGone:
         raise
     except Exception as error:  # the request border: once the stream has started, failure is an event
@@ -194,10 +208,10 @@ async def _stream(generation: _Generation, encoder: Encoder, stream: EventStream
             raise
         failure = _as_hotseat_error(error, generation.record.request_id)
         generation.record.fail(failure)
-        pending = encoder.error(failure, generation.record.request_id)
+        last = encoder.error(failure, generation.record.request_id)
     if not stream.started:
         stream.headers += wait_headers(generation.waits)
-    await stream.write(pending, more=False)
+    await stream.write(last, more=False)
 
 
 class _OnEvents(Protocol):
@@ -211,7 +225,7 @@ async def _run(generation: _Generation, on_events: _OnEvents) -> None:
     try:
         async with (
             asyncio.timeout(generation.limit_s),
-            generation.upstream.open(generation.request.model) as exchange,
+            generation.upstream.open(generation.request.model, generation.lane) as exchange,
         ):
             record.queue_s, record.load_s = exchange.queue_s, exchange.load_s
             generation.waits = Waits(exchange.queue_s, exchange.load_s)
@@ -225,8 +239,7 @@ async def _run(generation: _Generation, on_events: _OnEvents) -> None:
                     last = events[-1]
                     if isinstance(last, Finish):
                         generation.finish = last
-                        record.finish_reason = last.reason
-                        record.count(last.usage)
+                        record.finish(last)
                     await on_events(events)
     except TimeoutError as error:
         raise _timed_out(generation.limit_s) from error
@@ -258,11 +271,25 @@ def _as_hotseat_error(error: Exception, request_id: str) -> HotseatError:
 # --- routing and headers -----------------------------------------------------------------------
 
 
-def _route(services: Services, requested: str, record: RequestRecord) -> Route:
+def _route(
+    now: Current,
+    requested: str,
+    record: RequestRecord,
+    seats: Callable[[], Sequence[Seat]] | None = None,
+) -> Route:
+    """Without `seats` nobody stands in for another model: vectors of another one would be worthless."""
     record.requested_model = requested[:MAX_NAME_CHARS]
-    route = services.routes.resolve(requested)
+    route = now.routes.resolve(requested)
+    if route.is_background and seats is not None:
+        chatting = [seat for seat in seats() if _chats(now, seat.model)]
+        route = Route(route.upstream, stand_in(route.model, chatting))
     record.model, record.upstream = route.model, route.upstream
     return route
+
+
+def _chats(now: Current, model: str) -> bool:
+    entry = now.config.models.get(model)
+    return entry is not None and not entry.spec.embeddings
 
 
 def _for_model(request: Any, model: str) -> Any:

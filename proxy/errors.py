@@ -1,5 +1,7 @@
 """Errors at the HTTP border: their status, their headers and their body in OpenAI's shape.
 
+Other shapes, and which request gets which: error_shapes.py.
+
 HotseatError              inference/errors.py draws the rest of the tree
 ├── HttpRefusal           client   turned away before a model was looked for; carries its status
 │   ├── Unauthorized      401      ├── BodyTimeout          408
@@ -8,6 +10,7 @@ HotseatError              inference/errors.py draws the rest of the tree
 │   └── MethodNotAllowed  405
 ├── OfflineRefusal        client   403: a remote route under --offline
 ├── RouteNotServed        proxy    501: a remote route, which this version does not serve
+├── BadServerAnswer       worker   502: a model's own server answered what is no answer
 ├── RequestTimedOut       proxy    504: the whole request took longer than limits.request_timeout_s
 └── ClientGone            client   499 in the records; nobody is left to read it
 """
@@ -85,6 +88,11 @@ class RouteNotServed(HotseatError):
     fault = "proxy"
 
 
+class BadServerAnswer(HotseatError):
+    code = "bad_answer"
+    fault = "worker"
+
+
 class RequestTimedOut(HotseatError):
     code = "request_timeout"
     fault = "proxy"
@@ -97,6 +105,7 @@ class ClientGone(HotseatError):
 
 _STATUS = {
     "invalid_request": 400,
+    "config_error": 400,
     "context_length_exceeded": 400,
     "model_not_found": 404,
     "request_not_found": 404,
@@ -104,7 +113,9 @@ _STATUS = {
     "client_gone": 499,
     "engine_fault": 500,
     "route_not_served": 501,
+    "tokens_not_countable": 501,
     "worker_crashed": 502,
+    "bad_answer": 502,
     "overloaded": 503,
     "shutting_down": 503,
     "model_unloaded": 503,
@@ -115,9 +126,16 @@ _STATUS = {
     "request_timeout": 504,
 }
 
-_RETRY_LATER = frozenset({"overloaded", "shutting_down", "model_unloaded"})
+MAY_RETRY_LATER = frozenset({"overloaded", "shutting_down", "model_unloaded"})
 _RETRY_IS_VAIN = frozenset(
-    {"insufficient_memory", "load_failed", "invalid_model_file", "route_not_served", "engine_fault"}
+    {
+        "insufficient_memory",
+        "load_failed",
+        "invalid_model_file",
+        "route_not_served",
+        "engine_fault",
+        "tokens_not_countable",
+    }
 )
 """SDKs repeat every 5xx by themselves; what a repetition cannot cure says so in x-should-retry."""
 
@@ -133,7 +151,7 @@ def status_of(error: HotseatError) -> int:
 def headers_of(error: HotseatError) -> HeaderList:
     """What the status needs beside it: Retry-After, WWW-Authenticate, x-should-retry, Connection."""
     headers = list(error.headers) if isinstance(error, HttpRefusal) else []
-    if error.code in _RETRY_LATER or error.retry_after_s is not None:
+    if error.code in MAY_RETRY_LATER or error.retry_after_s is not None:
         seconds = DEFAULT_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(seconds))))
     elif error.code in _RETRY_IS_VAIN:
@@ -146,9 +164,8 @@ def unexpected(request_id: str) -> HotseatError:
     return HotseatError(f"internal error: the server's log has the details under request {request_id}")
 
 
-def openai_error(error: HotseatError, request_id: str) -> dict[str, Any]:
-    """The value of "error" in OpenAI's shape, with a stable "hotseat" object inside."""
-    status = status_of(error)
+def details_of(error: HotseatError, request_id: str) -> dict[str, Any]:
+    """The stable "hotseat" object that is in errors of every shape."""
     details: dict[str, Any] = {"code": error.code, "fault": error.fault, "request_id": request_id}
     if error.n_tokens is not None:
         details["n_tokens"] = error.n_tokens
@@ -156,12 +173,18 @@ def openai_error(error: HotseatError, request_id: str) -> dict[str, Any]:
         details["n_ctx"] = error.n_ctx
     if error.retry_after_s is not None:
         details["retry_after_s"] = error.retry_after_s
+    return details
+
+
+def openai_error(error: HotseatError, request_id: str) -> dict[str, Any]:
+    """The value of "error" in OpenAI's shape."""
+    status = status_of(error)
     return {
         "message": _openai_message(error),
         "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
         "param": error.param,
         "code": error.code,
-        "hotseat": details,
+        "hotseat": details_of(error, request_id),
     }
 
 

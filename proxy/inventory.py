@@ -37,7 +37,7 @@ class Surveyed:
     header: GgufHeader | None = None
     estimated_bytes: int = 0
     problem: HotseatError | None = None
-    estimate: MemoryEstimate | None = None  # None for a script
+    estimate: MemoryEstimate | None = None  # of our own engine's buffers; None for others
     key: str | None = None  # of `record` in the memory records; None where there can be none
     record: MemoryRecord = NOTHING_KNOWN
     on_gpu: bool = False
@@ -108,7 +108,7 @@ def _with_record(found: Surveyed, engine: str, device: DeviceMemory, records: Me
     except OSError:
         return found  # it went away meanwhile, and a load will say so
     record = records.read(key)
-    if found.estimate is None:  # nobody's dry run: a script has no buffers
+    if found.estimate is None:  # nobody's dry run: a script has no buffers, a server others
         record = msgspec.structs.replace(record, buffers=None)
     return dataclasses.replace(found, key=key, record=record)
 
@@ -120,9 +120,12 @@ def _survey_model(entry: ModelEntry, *, offload: bool) -> Surveyed:
         if entry.spec.engine == "scripted":
             n_bytes = read_script(Path(entry.spec.path)).model.memory_bytes
             return Surveyed(entry, estimated_bytes=n_bytes, on_gpu=offload)
+        if entry.spec.memory_bytes is not None:
+            return Surveyed(entry, estimated_bytes=entry.spec.memory_bytes, on_gpu=offload)
         header = read_header(entry.spec.path)
         found = estimate(header, entry.spec, offload=offload)
-        return Surveyed(entry, header, found.total_bytes, estimate=found, on_gpu=offload)
+        ours = found if entry.spec.engine == "llama-cpp-python" else None
+        return Surveyed(entry, header, found.total_bytes, estimate=ours, on_gpu=offload)
     except HotseatError as error:
         return Surveyed(entry, problem=error)
     except OSError as error:

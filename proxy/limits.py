@@ -8,7 +8,7 @@ whole first. The limits on the head itself need the socket: connection.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -65,14 +65,15 @@ def _too_large(max_body_bytes: int) -> BodyTooLarge:
 class RequestLimits:
     """ASGI layer: raises what `check_head` raises, and from `receive` BodyTooLarge and BodyTimeout."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Callable[[], Limits]) -> None:
         self._app = app
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            check_head(scope["method"], scope["headers"], self._limits.max_body_bytes)
-            receive = BoundedReceive(receive, self._limits.max_body_bytes, self._limits.body_timeout_s)
+            limits = self._limits()
+            check_head(scope["method"], scope["headers"], limits.max_body_bytes)
+            receive = BoundedReceive(receive, limits.max_body_bytes, limits.body_timeout_s)
         await self._app(scope, receive, send)
 
 

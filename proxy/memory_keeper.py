@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -44,11 +44,26 @@ class MemoryKeeper:
         run_dry: DryRun = dry_run,
     ) -> None:
         self._pool = pool
-        self._known = {found.entry.spec.name: found for found in surveyed if found.key is not None}
         self._records = records
         self._run_dry = run_dry
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="memory records")
-        self._current: dict[str, MemoryRecord] = {name: found.record for name, found in self._known.items()}
+        self._known: dict[str, Surveyed] = {}
+        self._current: dict[str, MemoryRecord] = {}
+        self._has_news = asyncio.Event()
+        self.adopt(surveyed)
+
+    def adopt(self, surveyed: Sequence[Surveyed]) -> None:
+        """These are the models from now on. What was learned meanwhile of those that stay is kept."""
+        known = {found.entry.spec.name: found for found in surveyed if found.key is not None}
+        same = {name for name, found in known.items() if self._key(name) == found.key}
+        self._current = {
+            name: self._current[name] if name in same else found.record for name, found in known.items()
+        }
+        self._known = known
+        self._has_news.set()
+
+    def _key(self, name: str) -> str | None:
+        return self._known[name].key if name in self._known else None
 
     @contextlib.asynccontextmanager
     async def keeping(self, started: asyncio.Event) -> AsyncIterator[None]:
@@ -73,12 +88,24 @@ class MemoryKeeper:
 
     async def _make_dry_runs(self, started: asyncio.Event) -> None:
         await started.wait()
+        tried: set[str | None] = set()
+        while True:
+            self._has_news.clear()
+            while (found := self._without_dry_run(tried)) is not None:
+                tried.add(found.key)
+                await self._make_dry_run(found.entry.spec.name, found)
+            await self._has_news.wait()
+
+    def _without_dry_run(self, tried: Container[str | None]) -> Surveyed | None:
         for name, found in self._known.items():
-            if found.estimate is not None and found.record.buffers is None:
-                await self._make_dry_run(name, found)
+            if found.estimate is not None and self._current[name].buffers is None and found.key not in tried:
+                return found
+        return None
 
     async def _make_dry_run(self, name: str, found: Surveyed) -> None:
         result = await self._run_dry(found.entry.spec)
+        if self._key(name) != found.key:
+            return  # it is another model by now
         if not isinstance(result, NoDryRun) and found.on_gpu and _uses_no_gpu(found.entry.spec, result):
             result = NoDryRun("this engine build offloads nothing to the GPU")
         if isinstance(result, NoDryRun):

@@ -11,10 +11,10 @@ import contextlib
 import time
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from inference.chat import Usage
+from inference.chat import Finish, Usage
 from inference.errors import Fault, HotseatError
 from inference.messages import PrefixReport
 from proxy.errors import UnknownRequest, status_of
@@ -45,6 +45,8 @@ class RequestRecord:
     queue_s: float = 0.0
     load_s: float = 0.0
     ttft_s: float | None = None
+    decode_s: float = 0.0  # in which the engine made `decode_tokens`
+    decode_tokens: int = 0
     total_s: float = 0.0
     input_tokens: int = 0
     cached_tokens: int = 0
@@ -60,6 +62,11 @@ class RequestRecord:
         self.output_tokens = usage.output_tokens
         self.reasoning_tokens = usage.reasoning_tokens
 
+    def finish(self, finish: Finish) -> None:
+        self.finish_reason = finish.reason
+        self.decode_s, self.decode_tokens = finish.timings.decode_s, finish.timings.decode_tokens
+        self.count(finish.usage)
+
     def fail(self, error: HotseatError) -> None:
         self.status = status_of(error)
         self.code = error.code
@@ -67,8 +74,11 @@ class RequestRecord:
 
 
 class RequestLog:
-    def __init__(self, kept: int = KEPT) -> None:
+    """`on_end` is given each record once, when its outcome is known."""
+
+    def __init__(self, kept: int = KEPT, *, on_end: Callable[[RequestRecord], None] | None = None) -> None:
         self._kept = kept
+        self._on_end = on_end
         self._records: deque[RequestRecord] = deque(maxlen=kept)
         self._prefixes: dict[str, PrefixReport] = {}  # by request id, oldest first; of running ones too
 
@@ -91,6 +101,8 @@ class RequestLog:
         finally:
             record.total_s = time.perf_counter() - begun_s
             self._records.append(record)
+            if self._on_end is not None:
+                self._on_end(record)
 
     def explain(self, record: RequestRecord, report: PrefixReport) -> None:
         record.reused_tokens = report.reused_tokens

@@ -1,7 +1,11 @@
-"""Requested name -> Route. Pure: built once from the configuration, asked on every request.
+"""Requested name -> Route. Pure: built once from a configuration, asked on every request.
 
-A name means a model, an alias of one, a role, or a remote route, and exactly as it is written.
-What means nothing is an error with near names: never a silent default, never a path or an address.
+A name means a model, an alias of one, a role, or a remote route, and exactly as it is written; only
+background names (roles.background) may be patterns, and any exact name wins over them. What means
+nothing is an error with near names: never a silent default, never a path or an address.
+
+What a harness asks beside its work (titles, summaries) comes by a background name, by the role
+`small` or by `background`. Such a request is a guest: guests.py says who answers it.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference.errors import UnknownModel
 from proxy.config import Config, RouteConfig
@@ -19,6 +23,7 @@ RUN_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_NAME_CHARS = 256
 MAX_NEAR_NAMES = 5
 MAX_LISTED_NAMES = 12
+SMALL, BACKGROUND = "small", "background"
 
 
 def run_of(path_params: Mapping[str, str]) -> str:
@@ -31,10 +36,12 @@ def run_of(path_params: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers: an upstream by name, and the model's name there."""
+    """Who answers: an upstream by name, and the model's name there. `is_background`: another one may
+    (guests.py)."""
 
     upstream: str
     model: str
+    is_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +49,15 @@ class RouteTable:
     local: Mapping[str, Route]
     remote: Mapping[str, RouteConfig]
     offline: bool
+    background: tuple[str, ...] = ()
 
     def resolve(self, requested: str) -> Route:
         """Raises UnknownModel, and for a remote route OfflineRefusal or RouteNotServed."""
-        route = self.local.get(requested)
+        name = SMALL if self._is_background(requested) else requested
+        route = self.local.get(name)
         if route is not None:
             return route
-        remote = self.remote.get(requested)
+        remote = self.remote.get(name)
         if remote is None:
             raise UnknownModel(_unknown(requested, [*self.local, *self.remote]), param="model")
         if self.offline:
@@ -63,6 +72,28 @@ class RouteTable:
             param="model",
         )
 
+    def _is_background(self, requested: str) -> bool:
+        if requested in self.local or requested in self.remote or len(requested) > MAX_NAME_CHARS:
+            return False
+        return any(matches(pattern, requested) for pattern in self.background)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether `name` is `pattern`, with any text for each "*". Linear: a client chooses the name."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return name == pattern
+    *middle, last = rest
+    position, end = len(first), len(name) - len(last)
+    if end < position or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in middle:
+        found = name.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
+
 
 def route_table(config: Config) -> RouteTable:
     local = {name: Route("local", name) for name in config.models}
@@ -74,7 +105,19 @@ def route_table(config: Config) -> RouteTable:
             local[role] = local[target]
         elif target in remote:
             remote[role] = remote[target]
-    return RouteTable(local=local, remote=remote, offline=config.offline)
+    if SMALL in config.roles:
+        _add_background(local, remote)
+    return RouteTable(local=local, remote=remote, offline=config.offline, background=config.background)
+
+
+def _add_background(local: dict[str, Route], remote: dict[str, RouteConfig]) -> None:
+    """`small` is a guest, and `background` another name for it, unless something has that name."""
+    if SMALL in local:
+        guest = local[SMALL] = replace(local[SMALL], is_background=True)
+        if BACKGROUND not in remote:
+            local.setdefault(BACKGROUND, guest)
+    elif BACKGROUND not in local:
+        remote.setdefault(BACKGROUND, remote[SMALL])
 
 
 def _unknown(requested: str, names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """`hotseat serve`: everything put together, run until a signal, and taken down in order.
 
-bind check → socket → device → headers → pool → app → uvicorn → dry runs, in the background
+bind check → socket → device → headers → pool → app → uvicorn → preloads and dry runs, in the background
 signal     → no new leases, running ones finish (limits.shutdown_grace_s) → connections → workers
 """
 
@@ -31,6 +31,8 @@ from proxy.connection import uvicorn_config
 from proxy.inventory import Surveyed, memory_records, survey
 from proxy.listener import listen
 from proxy.memory_keeper import MemoryKeeper
+from proxy.operation import operation
+from proxy.reload import ConfigSource
 
 FLUSH_S = 2
 """After the last lease has ended: what an answer has to reach its client in."""
@@ -54,8 +56,12 @@ class Serving:
     surveyed: tuple[Surveyed, ...]
 
 
-def serve(config: Config, *, announce: Callable[[Serving], None], log_requests: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT. Raises HotseatError for what keeps it from starting."""
+def serve(
+    read: Callable[[], Config], *, announce: Callable[[Serving], None], log_requests: bool = False
+) -> None:
+    """Serve until SIGTERM or SIGINT what `read` says, which a reload calls again. Raises HotseatError for
+    what keeps it from starting."""
+    config = read()
     check_bind(config.server.host, config.server.api_keys)
     with contextlib.closing(listen(config.server.host, config.server.port)) as listener:
         meter = open_meter(config.memory.device)
@@ -72,11 +78,12 @@ def serve(config: Config, *, announce: Callable[[Serving], None], log_requests: 
             surveyed=tuple(survey(config, device)),
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(serving, meter, listener, announce, log_requests))
+            runner.run(_serve(serving, read, meter, listener, announce, log_requests))
 
 
 async def _serve(
     serving: Serving,
+    read: Callable[[], Config],
     meter: NvmlMeter | HostMeter,
     listener: socket.socket,
     announce: Callable[[Serving], None],
@@ -96,7 +103,10 @@ async def _serve(
         keeper = MemoryKeeper(pool, serving.surveyed, memory_records(config))
         await stack.enter_async_context(keeper.keeping(started))
         sampler = stack.enter_context(DeviceSampler(meter))
-        app = create_app(config, pool, meter, sampler)
+        source = ConfigSource(read, lambda config: survey(config, meter.device()))
+        running = operation(config, pool, meter, source, keeper.adopt)
+        await stack.enter_async_context(running.running(pool, started))
+        app = create_app(running, pool, meter, sampler)
         outermost = RequestLines(app) if log_requests else app
         uvicorn_settings = uvicorn_config(outermost, config.server, log_level="warning")
         uvicorn_settings.timeout_graceful_shutdown = FLUSH_S
@@ -111,7 +121,10 @@ def _pool_settings(limits: Limits, budget: int, *, measured_wins: bool) -> PoolS
         max_queue_per_model=limits.max_queue_per_model,
         max_queue_total=limits.max_queue_total,
         max_wait_s=limits.max_wait_s,
+        min_residency_s=limits.min_residency_s,
+        memory_wait_s=limits.memory_wait_s,
         load_timeout_s=limits.load_timeout_s,
+        decode_stall_s=limits.decode_stall_s,
         stop_grace_s=limits.stop_grace_s,
         measured_wins=measured_wins,
     )

@@ -34,10 +34,15 @@ def decode(raw: bytes, type_: type[T]) -> T:
     value = loads(raw)
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object")
+    return convert(value, type_)
+
+
+def convert(value: Any, type_: type[T], where: str = "") -> T:
+    """A value that `loads` made, as a `type_`. `where` it stands, for errors. Raises InvalidRequest."""
     try:
         return msgspec.convert(value, type_, strict=True)
     except msgspec.ValidationError as error:
-        raise _named(str(error)) from error
+        raise _named(str(error), where) from error
 
 
 def loads(raw: bytes) -> Any:
@@ -104,10 +109,12 @@ _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$", re.DOTALL)
 _FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`", re.DOTALL)
 
 
-def _named(message: str) -> InvalidRequest:
+def _named(message: str, where: str) -> InvalidRequest:
     """msgspec's message with its path taken out: "Expected `int`, got `str` - at `$.top_k`"."""
     path = _PATH.search(message)
-    where = path["path"] if path else ""
+    if path:
+        inner = path["path"]
+        where = f"{where}.{inner}" if where and not inner.startswith("[") else where + inner
     what = message[: path.start()] if path else message
     field = _FIELD.match(what)
     if field:

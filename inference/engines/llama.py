@@ -12,7 +12,6 @@ import secrets
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,17 +26,17 @@ from inference.batching import (
     prefill_budget,
 )
 from inference.chat import (
+    ChatRequest,
     CompletionRequest,
-    Finish,
     FinishReason,
-    Sampling,
+    GenerateRequest,
     TextDelta,
-    Timings,
-    TokenLogprob,
-    Usage,
 )
 from inference.engines.base import OnProgress
+from inference.engines.llama_answer import AnswerParser, AnswerReader
 from inference.engines.llama_embedding import EmbeddingRunner, EmbedJob
+from inference.engines.llama_grammar import GrammarConstraint
+from inference.engines.llama_job import GenerateJob
 from inference.engines.llama_markup import Markup
 from inference.engines.llama_native import (
     ENGINE_VERSION,
@@ -47,7 +46,7 @@ from inference.engines.llama_native import (
     amx_warning,
     system_info,
 )
-from inference.engines.llama_prompt import PromptReader
+from inference.engines.llama_prompt import Prompt, PromptReader
 from inference.engines.llama_sampling import TokenSampler
 from inference.engines.llama_slots import Slot, SlotCache, open_archive
 from inference.engines.llama_threads import ThreadPool
@@ -58,38 +57,10 @@ from inference.prefix_report import compare, explain, log_line
 from inference.text_stream import TextStream
 from inference.thread_governor import ThreadGovernor
 
-SEND_INTERVAL_S = 0.015
-"""A stream is sent no more often than this. Each sending wakes the proxy and the client, which on few
-cores interrupts the next step: at 9 ms a token, one by one, that cost a tenth of the speed."""
-
 WARM_UP_STEPS = 2
 """Per thread count; the first one touches memory, so the faster of two is what a step costs."""
 
 _NO_TOKENS: TokenArray = np.empty(0, dtype=np.int32)
-
-
-@dataclass(slots=True)
-class GenerateJob:
-    """One generation, from its tokens to its last event."""
-
-    request_id: int
-    prompt: TokenArray
-    sampling: Sampling
-    max_tokens: int | None
-    ignore_eos: bool
-    stream: TextStream
-    echo: str = ""
-    removed: dict[str, int] = field(default_factory=dict)  # what stabilise_prefix took out
-    order: int = 0
-    cached: int = 0
-    sampler: TokenSampler | None = None  # from seating to release
-    n_output: int = 0
-    started_s: float = 0.0
-    first_token_s: float = 0.0
-    next_token: int = -1
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    held: str = ""  # text not sent yet
-    sent_s: float = 0.0
 
 
 Job = GenerateJob | EmbedJob
@@ -120,6 +91,7 @@ class LlamaEngine:
         self._threads = ThreadPool(self._governor.threads)
         self._threads.attach(self._context.pointer)
         self._reader = PromptReader(self._model, spec)
+        self._answers = AnswerReader(self._model, self._reader)
         self._markup = Markup(self._model)
         self._embedder = EmbeddingRunner(self._model, self._context, spec)
         archive = open_archive(self._model, spec, f"{ENGINE_VERSION} {info}")
@@ -150,6 +122,7 @@ class LlamaEngine:
             )
         request = message.request
         prompt = self._reader.read(request)
+        parser, constraint = self._bounds(request, prompt)
         return GenerateJob(
             request_id=message.request_id,
             prompt=prompt.tokens,
@@ -157,8 +130,22 @@ class LlamaEngine:
             max_tokens=request.max_tokens,
             ignore_eos=request.ignore_eos,
             stream=TextStream(request.stop),
+            parser=parser,
+            constraint=constraint,
             echo=prompt.text if isinstance(request, CompletionRequest) and request.echo else "",
             removed=prompt.removed,
+        )
+
+    def _bounds(
+        self, request: GenerateRequest, prompt: Prompt
+    ) -> tuple[AnswerParser | None, GrammarConstraint | None]:
+        """How the answer is read, and what it may be."""
+        if not isinstance(request, ChatRequest):
+            return None, None
+        in_reasoning = prompt.starts_in_reasoning
+        return (
+            self._answers.parser(request, starts_in_reasoning=in_reasoning),
+            self._answers.constraint(request, starts_in_reasoning=in_reasoning),
         )
 
     def submit(self, job: Job) -> None:
@@ -240,7 +227,9 @@ class LlamaEngine:
         outputs.append(Output(job.request_id, report))
         seed = secrets.randbits(32) if job.sampling.seed is None else job.sampling.seed & 0xFFFFFFFF
         ban = self._model.eog_tokens if job.ignore_eos else _NO_TOKENS
-        job.sampler = TokenSampler(self._model, job.sampling, seed=seed, prompt=job.prompt, ban=ban)
+        job.sampler = TokenSampler(
+            self._model, job.sampling, seed=seed, prompt=job.prompt, ban=ban, constraint=job.constraint
+        )
         if job.echo:
             outputs.append(Output(job.request_id, TextDelta(text=job.echo)))
 
@@ -331,7 +320,12 @@ class LlamaEngine:
 
     def _sample(self, slot: Slot, job: GenerateJob, row: int, outputs: list[Output]) -> None:
         assert job.sampler is not None  # seated jobs have one
-        token, logprob = job.sampler.draw(self._context, row)
+        try:
+            token, logprob = job.sampler.draw(self._context, row)
+        except InvalidRequest as error:  # a schema that turned out too complex on the way
+            outputs.append(Output(job.request_id, error.info()))
+            self._release(slot, job)
+            return
         job.next_token = token
         job.n_output += 1
         if job.n_output == 1:
@@ -341,38 +335,19 @@ class LlamaEngine:
         if self._model.is_eog(token) and not job.ignore_eos:
             self._finish(slot, job, "stop", outputs)
             return
-        text = job.stream.push(self._model.piece(token))
+        piece = self._model.piece(token) if job.parser is None else self._answers.piece(token)
+        text = job.stream.push(piece)
         if job.stream.stopped is not None:
             self._finish(slot, job, "stop", outputs, text)
         elif job.n_output == job.max_tokens or slot.n_cached == self._spec.n_ctx:
             self._finish(slot, job, "length", outputs, text)
         else:
-            self._emit(job, text, outputs)
-
-    def _emit(self, job: GenerateJob, text: str, outputs: list[Output]) -> None:
-        """Send text, unless some was sent a moment ago: then it goes with the next token's."""
-        job.held += text
-        now_s = time.monotonic()
-        if job.held and now_s - job.sent_s >= SEND_INTERVAL_S:
-            job.sent_s = now_s
-            outputs.append(Output(job.request_id, _delta(job)))
+            outputs += [Output(job.request_id, delta) for delta in job.say(text, time.monotonic())]
 
     def _finish(
         self, slot: Slot, job: GenerateJob, reason: FinishReason, outputs: list[Output], text: str = ""
     ) -> None:
-        job.held += text if job.stream.stopped is not None else text + job.stream.finish()
-        if job.held or job.logprobs:
-            outputs.append(Output(job.request_id, _delta(job)))
-        usage = Usage(input_tokens=len(job.prompt), cached_tokens=job.cached, output_tokens=job.n_output)
-        timings = Timings(
-            prefill_tokens=len(job.prompt) - job.cached,
-            prefill_s=job.first_token_s - job.started_s,
-            decode_tokens=job.n_output - 1,
-            decode_s=time.monotonic() - job.first_token_s,
-        )
-        stop_sequence = job.stream.stopped or ""
-        finish = Finish(reason=reason, usage=usage, timings=timings, stop_sequence=stop_sequence)
-        outputs.append(Output(job.request_id, finish))
+        outputs += [Output(job.request_id, event) for event in job.finish(reason, text, time.monotonic())]
         self._release(slot, job)
 
     def _warm_up(self) -> None:
@@ -395,13 +370,6 @@ class LlamaEngine:
         self._context.decode()
         self._context.forget(0)
         return time.monotonic() - started_s
-
-
-def _delta(job: GenerateJob) -> TextDelta:
-    """What is held, with the log-probabilities of all tokens since the last delta."""
-    held, job.held = job.held, ""
-    logprobs, job.logprobs = tuple(job.logprobs), []
-    return TextDelta(text=held, logprobs=logprobs)
 
 
 def _n_threads(spec: ModelSpec) -> int:

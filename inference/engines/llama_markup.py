@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from inference.batching import TokenArray
 from inference.engines.llama_native import Model
+from inference.template_markup import SpecialToken
 
 _UNASKED = 2
 
@@ -32,3 +33,22 @@ class Markup:
         model = self._model
         pieces = [model.piece(token) or model.token_text(token).encode() for token in tokens.tolist()]
         return b"".join(pieces).decode("utf-8", "replace").strip("�")
+
+
+class SpecialTokens:
+    """The special tokens of one model's vocabulary, asked for once each. Of one thread."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._asked = np.zeros(model.n_vocab, dtype=np.bool_)
+        self._known: dict[int, SpecialToken] = {}
+        self._is_special = np.zeros(model.n_vocab, dtype=np.bool_)
+
+    def among(self, tokens: TokenArray) -> list[SpecialToken]:
+        """Those in a text, each once."""
+        for token in set(tokens[~self._asked[tokens]].tolist()):
+            if (special := self._model.special_token(token)) is not None:
+                self._known[token] = special
+                self._is_special[token] = True
+            self._asked[token] = True
+        return [self._known[token] for token in set(tokens[self._is_special[tokens]].tolist())]

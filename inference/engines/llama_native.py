@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.batching import TokenArray
-from inference.errors import EngineFault, LoadFailed
+from inference.errors import EngineFault, InsufficientMemory, LoadFailed
 from inference.model_spec import ModelSpec
+from inference.template_markup import SpecialToken
 from inference.vram import N_OUTPUTS_MAX
 
 ENGINE_VERSION: Final = f"llama-cpp-python {llama_cpp.__version__}"
@@ -91,6 +92,14 @@ class EngineLog:
         return "; ".join(self.errors) or "llama.cpp gave no reason"
 
 
+_NO_MEMORY = re.compile(r"out of memory|(failed|unable) to allocate|cudaMalloc failed", re.IGNORECASE)
+
+
+def _load_error(message: str) -> LoadFailed | InsufficientMemory:
+    """By llama.cpp's own words: memory that was not there may be there when others have left."""
+    return InsufficientMemory(message) if _NO_MEMORY.search(message) else LoadFailed(message)
+
+
 def system_info() -> str:
     """The instruction sets this engine build uses, as llama.cpp prints them."""
     info: bytes = lib.llama_print_system_info()
@@ -146,9 +155,18 @@ def context_params(spec: ModelSpec, n_threads: int, *, has_encoder: bool) -> Any
 class Model:
     """Weights and vocabulary of one GGUF file. The vocabulary's methods are thread-safe."""
 
-    def __init__(self, spec: ModelSpec, log: EngineLog, on_progress: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        log: EngineLog,
+        on_progress: Callable[[float], None],
+        *,
+        vocab_only: bool = False,
+    ) -> None:
+        """`vocab_only`: without weights, for those who only tokenise."""
         lib.llama_backend_init()
         params = model_params(spec)
+        params.vocab_only = vocab_only
 
         def report(fraction: float, _user_data: Any) -> bool:
             on_progress(fraction)
@@ -157,7 +175,7 @@ class Model:
         params.progress_callback = lib.llama_progress_callback(report)
         pointer = lib.llama_model_load_from_file(spec.path.encode(), params)
         if not pointer:
-            raise LoadFailed(f"llama.cpp refused {spec.path}: {log.cause()}")
+            raise _load_error(f"llama.cpp refused {spec.path}: {log.cause()}")
         self.pointer: Any = pointer
         self.vocab: Any = lib.llama_model_get_vocab(pointer)
         self.n_vocab: int = lib.llama_vocab_n_tokens(self.vocab)
@@ -209,12 +227,23 @@ class Model:
     def adds_bos(self) -> bool:
         return bool(lib.llama_vocab_get_add_bos(self.vocab))
 
-    def tokenize(self, text: str, *, add_special: bool) -> TokenArray:
-        """Token ids of `text`; special tokens written out in it are recognised."""
+    def special_token(self, token: int) -> SpecialToken | None:
+        """How a token is spelled that is recognised in text only where special tokens are asked for."""
+        attributes = lib.llama_vocab_get_attr(self.vocab, token)
+        if not attributes & (lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN):
+            return None
+        return SpecialToken(
+            self.token_text(token),
+            strips_before=bool(attributes & lib.LLAMA_TOKEN_ATTR_LSTRIP),
+            strips_after=bool(attributes & lib.LLAMA_TOKEN_ATTR_RSTRIP),
+        )
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool = True) -> TokenArray:
+        """Token ids of `text`. `parse_special`: special tokens written out in it are recognised."""
         data = text.encode("utf-8", "surrogatepass")
         tokens: TokenArray = np.empty(len(data) + 2, dtype=np.int32)
         pointer = tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        n = lib.llama_tokenize(self.vocab, data, len(data), pointer, len(tokens), add_special, True)
+        n = lib.llama_tokenize(self.vocab, data, len(data), pointer, len(tokens), add_special, parse_special)
         if n < 0:
             raise EngineFault(f"tokenizer asked for room for {-n} tokens for {len(data)} bytes")
         return tokens[:n].copy()
@@ -246,7 +275,7 @@ class Context:
         params = context_params(spec, n_threads, has_encoder=model.has_encoder)
         pointer = lib.llama_init_from_model(model.pointer, params)
         if not pointer:
-            raise LoadFailed(f"llama.cpp made no context for {spec.name}: {log.cause()}")
+            raise _load_error(f"llama.cpp made no context for {spec.name}: {log.cause()}")
         self.pointer: Any = pointer
         self.model = model
         self.n_ctx_slot: int = lib.llama_n_ctx_seq(pointer)

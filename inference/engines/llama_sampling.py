@@ -1,11 +1,14 @@
 """How one request draws its tokens: a llama.cpp sampler chain, or plain argmax where that is all it is.
 
 Logit bias is added to the step's own logits in place, which llama.cpp's sampler then reads: no copy.
+Under a grammar a token is drawn first and asked about then; only if it may not come are all others asked
+about, which takes up to a hundred times as long. llama-server does the same; without top_k, top_p and min_p
+the distribution is that of a mask before every draw.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
@@ -14,6 +17,9 @@ import numpy.typing as npt
 from inference.batching import TokenArray
 from inference.chat import Sampling, TokenLogprob
 from inference.engines.llama_native import Context, Model
+
+if TYPE_CHECKING:  # llguidance is 5 MiB, which most workers never need
+    from inference.engines.llama_grammar import GrammarConstraint
 
 Logits = npt.NDArray[np.float32]
 
@@ -25,10 +31,19 @@ class TokenSampler:
     """Draws the tokens of one request. Close it to free the chain."""
 
     def __init__(
-        self, model: Model, sampling: Sampling, *, seed: int, prompt: TokenArray, ban: TokenArray
+        self,
+        model: Model,
+        sampling: Sampling,
+        *,
+        seed: int,
+        prompt: TokenArray,
+        ban: TokenArray,
+        constraint: GrammarConstraint | None = None,
     ) -> None:
-        """`prompt` feeds the penalties; tokens of `ban` are never drawn."""
+        """`prompt` feeds the penalties; tokens of `ban` are never drawn; `constraint` is closed with this."""
         self._model = model
+        self._constraint = constraint
+        self._counts_tokens = _has_penalties(sampling)  # a token drawn in vain would count
         self._n_alternatives = sampling.logprobs
         self._bias_ids, self._bias = _bias(sampling, ban)
         self._chain: Any = None
@@ -40,17 +55,38 @@ class TokenSampler:
                 lib.llama_sampler_accept(self._chain, int(token))
 
     def draw(self, context: Context, row: int) -> tuple[int, TokenLogprob | None]:
-        """The next token after batch position `row`, with its log-probability if the request wants it."""
-        if self._chain is not None and self._bias_ids is None and self._n_alternatives is None:
+        """The next token after batch position `row`, with its log-probability if the request wants it.
+
+        Raises InvalidRequest if the grammar turns out too complex.
+        """
+        plain = self._bias_ids is None and self._n_alternatives is None and self._constraint is None
+        if self._chain is not None and plain:
             return self._sample(context, row), None
         logits = context.logits(row)
         before = logits.copy() if self._n_alternatives is not None else None
         if self._bias_ids is not None:
             logits[self._bias_ids] += self._bias  # the row is ours until the next decode
-        token = int(logits.argmax()) if self._chain is None else self._sample(context, row)
+        token = self._pick(context, row, logits)
         if before is None or self._n_alternatives is None or self._model.is_eog(token):
             return token, None
         return token, _logprob(self._model, before, token, self._n_alternatives)
+
+    def _pick(self, context: Context, row: int, logits: Logits) -> int:
+        """A token that the grammar, if there is one, lets come."""
+        constraint = self._constraint
+        if constraint is None:
+            return self._sample_or_best(context, row, logits)
+        if self._counts_tokens:
+            constraint.mask(logits)
+        token = self._sample_or_best(context, row, logits)
+        if not self._counts_tokens and not constraint.allows(token):
+            constraint.mask(logits)
+            token = self._sample_or_best(context, row, logits)
+        constraint.accept(token)
+        return token
+
+    def _sample_or_best(self, context: Context, row: int, logits: Logits) -> int:
+        return int(logits.argmax()) if self._chain is None else self._sample(context, row)
 
     def _sample(self, context: Context, row: int) -> int:
         token: int = lib.llama_sampler_sample(self._chain, context.pointer, row)
@@ -60,6 +96,8 @@ class TokenSampler:
         if self._chain is not None:
             lib.llama_sampler_free(self._chain)
             self._chain = None
+        if self._constraint is not None:
+            self._constraint.close()
 
 
 def _chain(n_vocab: int, s: Sampling, seed: int) -> Any:

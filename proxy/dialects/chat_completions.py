@@ -16,8 +16,10 @@ from inference.chat import (
     ChatRequest,
     Finish,
     ImagePart,
+    JsonFormat,
     Message,
     Part,
+    Reasoning,
     ReasoningDelta,
     TextDelta,
     TextPart,
@@ -37,8 +39,12 @@ from proxy.chat_body import (
     ContentPart,
     DeveloperMessage,
     ImageContent,
+    JsonObjectFormat,
+    JsonSchemaFormat,
     MessageBody,
+    NamedTool,
     RefusalContent,
+    ResponseFormat,
     SystemMessage,
     TextContent,
     ToolBody,
@@ -58,6 +64,8 @@ from proxy.openai_body import (
 
 NAME = "chat-completions"
 
+MAX_LISTED_TOOLS = 20
+
 
 # --- decode ------------------------------------------------------------------------------------
 
@@ -74,16 +82,23 @@ def decode_request(raw: bytes) -> ChatCall:
     """Raises InvalidRequest naming the field."""
     body = strict_json.decode(raw, ChatBody)
     refuse_unsupported(body, UNSUPPORTED)
+    tools = () if body.tool_choice == "none" else _tools(body.tools or [])
+    forced = _forced_tool(body, tools)
     return ChatCall(
         request=ChatRequest(
             model=body.model,
             messages=tuple(_message(m, f"messages[{i}]") for i, m in enumerate(body.messages)),
-            tools=() if body.tool_choice == "none" else _tools(body.tools or []),
+            tools=tools,
+            tool_choice="required" if forced or body.tool_choice == "required" else "auto",
+            forced_tool=forced,
+            parallel_tool_calls=body.parallel_tool_calls is not False,
+            json_format=_json_format(body.response_format),
             sampling=sampling_of(body, _logprobs(body)),
             max_tokens=_max_tokens(body),
             stop=stops_of(body),
             ignore_eos=bool(body.ignore_eos),
-            template_kwargs=_template_kwargs(body),
+            template_kwargs=dict(body.chat_template_kwargs or {}),
+            reasoning=Reasoning(effort=body.reasoning_effort) if body.reasoning_effort else None,
         ),
         stream=bool(body.stream),
         include_usage=includes_usage(body),
@@ -176,6 +191,35 @@ def _tools(tools: list[ToolBody]) -> tuple[Tool, ...]:
     )
 
 
+def _forced_tool(body: ChatBody, tools: tuple[Tool, ...]) -> str:
+    """The tool that must be called, or "". Raises InvalidRequest if what must be called is not offered."""
+    choice = body.tool_choice
+    if choice is None or choice in ("none", "auto"):
+        return ""
+    if not tools:
+        raise InvalidRequest("tool_choice: a call is required and no tools are offered", param="tool_choice")
+    if not isinstance(choice, NamedTool):
+        return ""
+    name = choice.function.name
+    if all(tool.name != name for tool in tools):
+        offered = ", ".join(tool.name for tool in tools[:MAX_LISTED_TOOLS])
+        raise InvalidRequest(
+            f"tool_choice.function.name: {name!r} is not offered; offered: {offered}", param="tool_choice"
+        )
+    return name
+
+
+def _json_format(wanted: ResponseFormat | None) -> JsonFormat | None:
+    match wanted:
+        case JsonObjectFormat():
+            return JsonFormat(schema=wanted.schema)
+        case JsonSchemaFormat():
+            named = wanted.json_schema
+            return JsonFormat(schema=named.schema or {}, strict=bool(named.strict), name=named.name)
+        case _:
+            return None
+
+
 def _logprobs(body: ChatBody) -> int | None:
     if body.logprobs:
         return body.top_logprobs or 0
@@ -192,13 +236,6 @@ def _max_tokens(body: ChatBody) -> int | None:
             param="max_completion_tokens",
         )
     return given.pop() if given else None
-
-
-def _template_kwargs(body: ChatBody) -> dict[str, Any]:
-    kwargs = dict(body.chat_template_kwargs or {})
-    if body.reasoning_effort is not None:
-        kwargs.setdefault("reasoning_effort", body.reasoning_effort)
-    return kwargs
 
 
 # --- encode ------------------------------------------------------------------------------------
@@ -265,14 +302,22 @@ class StreamEncoder:
         self._close = b',"logprobs":null,"finish_reason":null}]' + usage + b"\n\n"
         self._text_open = self._open + b'{"content":'
         self._text_close = b"}" + self._close
+        self._pending_role = b""
 
     def begin(self) -> bytes:
-        """The first chunk: the role."""
-        return self._open + b'{"role":"assistant","content":""}' + self._close
+        """Nothing yet: clients take the first chunk, the role, for the model's first sign of life."""
+        self._pending_role = self._open + b'{"role":"assistant","content":""}' + self._close
+        return b""
+
+    def keep_alive(self) -> bytes:
+        return sse.KEEP_ALIVE
 
     def encode(self, events: Iterable[ChatEvent], waits: Waits) -> bytes:
         """The chunks of `events`; after a Finish also the usage chunk, if asked for, and [DONE]."""
         chunks: list[bytes] = []
+        if self._pending_role:
+            chunks.append(self._pending_role)
+            self._pending_role = b""
         text: list[str] = []
         for event in events:
             if isinstance(event, TextDelta) and not event.logprobs:

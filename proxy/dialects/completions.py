@@ -153,6 +153,9 @@ class StreamEncoder:
     def begin(self) -> bytes:
         return b""
 
+    def keep_alive(self) -> bytes:
+        return sse.KEEP_ALIVE
+
     def encode(self, events: Iterable[ChatEvent], waits: Waits) -> bytes:
         """The chunks of `events`; after a Finish also the usage chunk, if asked for, and [DONE]."""
         chunks: list[bytes] = []

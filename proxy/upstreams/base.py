@@ -8,6 +8,7 @@ from typing import Protocol
 
 from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest
 from inference.messages import GenerateEvent
+from inference.scheduler_events import Lane
 
 Batch = Sequence[GenerateEvent]
 """All that had come when the reader woke up: one write to the client for each."""
@@ -31,5 +32,5 @@ class Exchange(Protocol):
 class Upstream(Protocol):
     name: str
 
-    def open(self, model: str) -> AbstractAsyncContextManager[Exchange]:
+    def open(self, model: str, lane: Lane = "interactive") -> AbstractAsyncContextManager[Exchange]:
         """Waits until `model` may be used. Raises HotseatError; cancelling it gives the place up."""

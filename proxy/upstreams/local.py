@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest
 from inference.pool import Lease, WorkerPool
-from proxy.upstreams.base import Batch
+from inference.reasoning_memory import ReasoningMemory
+from inference.scheduler_events import Lane
+from proxy.guests import Seat
+from proxy.upstreams.base import Batch, Exchange
+from proxy.upstreams.http_client import HttpClient
+from proxy.upstreams.server_exchange import ServerExchange, ServerTerms
+from proxy.upstreams.thoughts import RememberingExchange
 
 
 class LocalUpstream:
     name = "local"
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool, http: HttpClient, terms: Callable[[str], ServerTerms]) -> None:
+        """`terms`: how the server of a model is asked, if it has one."""
         self._pool = pool
+        self._http = http
+        self._terms = terms
+        self._thoughts = ReasoningMemory()
+        self._uses = itertools.count(1)
+        self._last_used: dict[str, int] = {}
 
     @asynccontextmanager
-    async def open(self, model: str) -> AsyncIterator[LocalExchange]:
-        async with self._pool.lease(model) as lease:
-            yield LocalExchange(lease)
+    async def open(self, model: str, lane: Lane = "interactive") -> AsyncIterator[Exchange]:
+        async with self._pool.lease(model, lane) as lease:
+            self._last_used[model] = next(self._uses)
+            if lease.base_url is None:
+                exchange: Exchange = LocalExchange(lease)
+            else:
+                exchange = ServerExchange(lease, lease.base_url, self._http, self._terms(model))
+            yield RememberingExchange(exchange, self._thoughts, model)
+
+    def seats(self) -> list[Seat]:
+        """Every model as it is now."""
+        return [
+            Seat(model.name, model.state, self._last_used.get(model.name, 0))
+            for model in self._pool.state().models
+        ]
 
 
 class LocalExchange:

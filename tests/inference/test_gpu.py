@@ -103,6 +103,9 @@ class FixedMeter:
     def process_bytes(self, pid: int) -> int | None:
         return None
 
+    def processes(self) -> None:
+        return None
+
 
 def note_of(meter: NvmlMeter) -> str:
     return meter.note or ""
@@ -144,7 +147,9 @@ MISSING = [
 
 
 @pytest.mark.parametrize(("library", "why"), MISSING)
-def test_auto_without_a_usable_gpu_measures_the_host_and_says_why(library: FakeNvml, why: str) -> None:
+def test_fault_21_auto_without_a_usable_gpu_measures_the_host_and_says_why(
+    library: FakeNvml, why: str
+) -> None:
     meter = open_meter("auto", library=library)
     assert meter.device().kind == "cpu"
     assert meter.note is not None
@@ -215,7 +220,7 @@ def test_memory_of_a_process(
     assert nvml_meter(FakeNvml(compute=compute, graphics=graphics)).process_bytes(7) == expected
 
 
-def test_nvml_failing_later_is_told_and_not_raised() -> None:
+def test_fault_21_nvml_failing_later_is_told_and_not_raised() -> None:
     library = FakeNvml(compute=[(7, GIB)])
     meter = nvml_meter(library)
     library.failing = {"nvmlDeviceGetMemoryInfo": "GPU is lost"}

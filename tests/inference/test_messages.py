@@ -31,6 +31,7 @@ from inference.chat import (
 from inference.errors import ErrorInfo
 from inference.messages import (
     MAX_FRAME_BYTES,
+    Alive,
     Cancel,
     Embed,
     FrameReader,
@@ -104,6 +105,7 @@ FROM_WORKER: list[FromWorker] = [
     Ready(facts=FACTS),
     LoadError(error=ERROR),
     Memory(rss_bytes=9),
+    Alive(),
     Outputs(
         outputs=[
             Output(1, TextDelta(text="é", logprobs=(LOGPROB,))),

@@ -209,7 +209,7 @@ def test_a_resident_model_serves_on_until_the_other_waiter_has_aged() -> None:
     assert s.handle(Released(3), 12.0) == [Stop("a")], "a takes no new lease once b's waiter has aged"
     assert s.handle(WorkerExited("a"), 12.5) == [Start("b")]
     assert s.handle(WorkerReady("b"), 13.0) == [Grant(2, "b")]
-    assert s.next_deadline_s() == 14.0, "now a's waiter ages"
+    assert s.next_deadline_s() == 21.0, "now a's waiter ages, since a lost its seat"
 
 
 def test_an_evicting_model_is_reopened_when_nobody_waits_for_the_other_any_more() -> None:
@@ -309,7 +309,7 @@ def test_a_model_that_fits_beside_all_may_overtake_one_that_must_wait() -> None:
     assert s.handle(Requested(3, "small"), 2.0) == [Start("small")]
 
 
-def test_starvation_llama_cpp_28443() -> None:
+def test_fault_22_starvation_llama_cpp_28443() -> None:
     """Endless overlapping traffic on a cannot hold b longer than max_wait, one drain and one load."""
     s = scheduler(model("a", slots=2), model("b"), max_wait_s=10.0)
     resident(s, "a")
@@ -326,7 +326,7 @@ def test_starvation_llama_cpp_28443() -> None:
     assert stopped_s <= 12.5
 
 
-def test_just_loaded_model_serves_before_it_is_evicted_llama_cpp_28698() -> None:
+def test_fault_22_just_loaded_model_serves_before_it_is_evicted_llama_cpp_28698() -> None:
     s = scheduler(model("a", slots=1), model("b", slots=1), max_wait_s=0.0)
     s.handle(Requested(1, "a"), 0.0)
     s.handle(Requested(2, "b"), 0.0)
@@ -338,7 +338,7 @@ def test_just_loaded_model_serves_before_it_is_evicted_llama_cpp_28698() -> None
     assert s.handle(WorkerReady("b"), 7.0) == [Grant(2, "b")]
 
 
-def test_two_cold_models_at_once_load_in_turn_llama_cpp_28774() -> None:
+def test_fault_22_two_cold_models_at_once_load_in_turn_llama_cpp_28774() -> None:
     s = scheduler(model("a"), model("b"))
     assert s.handle(Requested(1, "a"), 0.0) == [Start("a")]
     assert s.handle(Requested(2, "b"), 0.0) == []

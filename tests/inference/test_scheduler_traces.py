@@ -83,6 +83,7 @@ class World:
         self.pending: dict[
             int, tuple[str, float, float, int]
         ] = {}  # model, since, hold, how many were before
+        self.evicted: set[str] = set()
         self.outcomes: dict[int, str] = {}
         self.waits: list[tuple[float, int]] = []
         self.agenda: list[tuple[float, int, Event]] = []
@@ -168,7 +169,8 @@ class World:
             case "unload":
                 request_id = next(self.ids)
                 self.pending[request_id] = (name, self.now_s, 0.0, len(self.pending))
-                self.unload_wanted.add(name)
+                if process is not None:
+                    self.unload_wanted.add(name)
                 self.feed(UnloadRequested(request_id, name), self.now_s)
             case "crash":
                 if process is not None and process.phase == "ready":
@@ -218,7 +220,8 @@ class World:
     def check_start(self, name: str) -> None:
         assert name not in self.processes, "double start"
         assert all(p.phase != "loading" for p in self.processes.values()), "one load at a time"
-        assert any(model == name for model, *_ in self.pending.values()), "a load for nobody"
+        waited_for = any(model == name for model, *_ in self.pending.values())
+        assert waited_for or name in self.evicted, "a load for nobody, and nobody who comes back"
         taken = sum(self.footprint(other) for other in self.processes)
         assert taken + self.footprint(name) <= BUDGET, "started over the budget"
         plan = self.plans[name]
@@ -238,6 +241,7 @@ class World:
             assert not self.plans[name].pinned, "a pinned model was evicted"
             waited_for = any(model == name for model, *_ in self.pending.values())
             assert process.has_served or not waited_for, "evicted before it served one of its waiters"
+            self.evicted.add(name)
         process.phase = "stopping"
         process.serial = self.later(self.plans[name].stop_s, WorkerExited(name))
 

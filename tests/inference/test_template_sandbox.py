@@ -105,6 +105,102 @@ def test_what_is_allowed_means_what_it_means_in_jinja(source: str) -> None:
     assert render("{% set m = messages[0] %}{% set ms = messages %}" + source, "hello") == expected
 
 
+OWN_VALUES = [
+    (
+        "{% set l = [] %}{% set _ = l.append(1) %}{% set _ = l.extend([2, 3]) %}{{ l }}{{ l.pop(0) }}{{ l }}",
+        "[1, 2, 3]1[2, 3]",
+    ),
+    (
+        (
+            "{% set ns = namespace(x=[]) %}{% for m in messages %}{% set _ = ns.x.append(m) %}{% endfor %}"
+            "{{ ns.x | length }}"
+        ),
+        "1",
+    ),
+    (
+        "{% set l = [1] %}{% set _ = l.insert(0, {'a': 1}) %}{{ l }}{% set _ = l.clear() %}{{ l }}",
+        "[{'a': 1}, 1][]",
+    ),
+    (
+        "{% set d = {'a': 1} %}{% set _ = d.update({'b': 2}, c=3) %}{{ d.pop('a') }}{{ d }}",
+        "1{'b': 2, 'c': 3}",
+    ),
+    (
+        "{% set d = {} %}{{ d.setdefault('a', 1) }}{{ d.setdefault('a', 2) }}{{ d.pop('b', 'none') }}",
+        "11none",
+    ),
+    (
+        (
+            "{% set mine = messages.copy() %}{% set _ = mine.append(1) %}"
+            "{{ mine | length }}{{ messages | length }}"
+        ),
+        "21",
+    ),
+    (
+        (
+            "{% set mine = dict(messages[0]) %}{% set _ = mine.update(role='x') %}"
+            "{{ mine.role }}{{ messages[0].role }}"
+        ),
+        "xuser",
+    ),
+    ("{% set mine = messages[:] %}{{ mine.pop().role }}{{ messages | length }}", "user1"),
+]
+
+
+@pytest.mark.parametrize(("source", "rendered"), OWN_VALUES)
+def test_what_a_template_made_it_may_change(source: str, rendered: str) -> None:
+    assert render(source) == rendered
+
+
+CHANGES_OF_OTHERS = [
+    "{% set mine = [messages[0]] %}{% set _ = mine[0].update({'role': 'x'}) %}",
+    "{% for m in messages[:] %}{% set _ = m.pop('role') %}{% endfor %}",
+    "{% set _ = messages.extend([1]) %}",
+    "{% set _ = messages[0].setdefault('a', 1) %}",
+    "{% set _ = messages.insert(0, 1) %}",
+    "{% set l = [] %}{% set both = [l, l] %}{% set _ = l.append('x') %}",
+    "{% set l = [] %}{% set _ = l.append(l) %}",
+    "{% set a = [] %}{% set b = [a] %}{% set _ = a.append(b) %}",
+    "{% set a = [] %}{% set b = [] %}{% set _ = b.append(a) %}{% set _ = a.append(1) %}",
+    "{% set a = [] %}{% set b = [] %}{% set _ = b.extend([a]) %}{% set _ = a.append(b) %}",
+    "{% set d = {} %}{% set _ = d.update({'d': d}) %}{% set _ = d.d.update(a=1) %}",
+]
+
+
+@pytest.mark.parametrize("source", CHANGES_OF_OTHERS)
+def test_what_a_template_was_given_or_put_into_another_value_it_cannot_change(source: str) -> None:
+    with pytest.raises((InvalidRequest, InvalidModelFile), match=r"cannot be (changed|put into itself)"):
+        render(source + "{{ messages[0].content }}")
+
+
+EACH = "{% for i in range(99999) %}"
+GROWTH = {
+    "appending": (
+        "{% set l = [] %}"
+        + EACH
+        + "{% for j in range(99) %}{% set _ = l.append('x') %}{% endfor %}{% endfor %}"
+    ),
+    "appending a long text": (
+        "{% set l = [] %}" + EACH + "{% set _ = l.append('x' * 1000000) %}{% endfor %}"
+    ),
+    "doubling": "{% set l = [1] %}" + EACH + "{% set _ = l.extend(l) %}{% endfor %}",
+    "while it is gone through": "{% set l = [1] %}{% for i in l %}{% set _ = l.append(i) %}{% endfor %}",
+    "a mapping": "{% set d = {} %}" + EACH + "{% set _ = d.update({i ~ '': 'x' * 9999}) %}{% endfor %}",
+    "nesting": (
+        "{% set ns = namespace(x=[]) %}{% for i in range(40) %}{% set l = [] %}{% set _ = l.append(ns.x) %}"
+        "{% set _ = l.append(ns.x) %}{% set ns.x = l %}{% endfor %}"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROWTH)
+def test_what_grows_is_bounded_like_what_is_made(name: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(InvalidModelFile, match=r"exceeds its limits"):
+        render(GROWTH[name])
+    assert time.thread_time() - began < CPU_S + SLACK_S
+
+
 def test_tojson_is_that_of_transformers_and_not_of_jinja() -> None:
     source = "{{ {'b': '<é>', 'a': [1]} | tojson }}|{{ {'b': 1, 'a': 2} | tojson(indent=1, sort_keys=true) }}"
     assert render(source) == '{"b": "<é>", "a": [1]}|{\n "a": 2,\n "b": 1\n}'

@@ -15,6 +15,7 @@ import pytest
 from inference.chat import ChatRequest, EmbeddingRequest, Embeddings, Finish, Message, TextDelta
 from inference.errors import ErrorInfo
 from inference.messages import (
+    Alive,
     Cancel,
     Embed,
     FrameReader,
@@ -37,7 +38,9 @@ from inference.worker import (
     EXIT_BROKEN_PROTOCOL,
     EXIT_ENGINE_FAULT,
     EXIT_LOAD_FAILED,
+    MAX_SILENT_STEPS,
     MEMORY_STEP_BYTES,
+    SignsOfLife,
 )
 from inference.worker_process import worker_environment
 
@@ -47,6 +50,11 @@ SCRIPT = """
 match.user_contains = "stall"
 text = "one two three four"
 fault = { kind = "stall", after_chunks = 2 }
+
+[[turn]]
+match.user_contains = "hang"
+text = "one two three four"
+fault = { kind = "hang", after_chunks = 2 }
 
 [[turn]]
 match.user_contains = "break"
@@ -85,10 +93,10 @@ class Spoken:
             self.pending = [from_worker_decoder.decode(body) for body in self.frames.feed(data)]
         return self.pending.pop(0)
 
-    def load(self, path: Path, *, slots: int = 2, n_ctx: int = 4096) -> Ready:
+    def load(self, path: Path, *, slots: int = 2, n_ctx: int = 4096, sign_of_life_s: float = 1.0) -> Ready:
         assert isinstance(self.hear(), Hello)
         spec = ModelSpec(name="m", path=str(path), engine="scripted", slots=slots, n_ctx=n_ctx)
-        self.say(Load(spec=spec))
+        self.say(Load(spec=spec, sign_of_life_s=sign_of_life_s))
         while isinstance(message := self.hear(), LoadProgress):
             pass
         assert isinstance(message, Ready)
@@ -98,7 +106,7 @@ class Spoken:
         events: list[object] = []
         while True:
             message = self.hear()
-            if isinstance(message, Memory):
+            if isinstance(message, Memory | Alive):
                 continue
             assert isinstance(message, Outputs), message
             events += [output.event for output in message.outputs if output.request_id == request_id]
@@ -233,6 +241,18 @@ def test_end_of_file_ends_it_at_once(worker: Spoken, script: Path) -> None:
     assert worker.exit_code() == 0
 
 
+def test_end_of_file_ends_it_in_a_step_that_hangs(worker: Spoken, script: Path) -> None:
+    """Also when steps have been so short that nobody reads beside them."""
+    worker.load(script)
+    for request_id in range(1, 6):
+        worker.say(ask(request_id, "hello"))
+        assert isinstance(worker.outputs_until_last_word(request_id)[-1], Finish)
+    worker.say(ask(6, "hang"))
+    assert isinstance(worker.hear(), Outputs)
+    worker.socket.shutdown(socket.SHUT_WR)
+    assert worker.exit_code() == 0
+
+
 @pytest.mark.parametrize("farewell", ["end of file", "shutdown"])
 def test_a_hung_load_does_not_keep_it(worker: Spoken, tmp_path: Path, farewell: str) -> None:
     path = tmp_path / "script.toml"
@@ -245,6 +265,53 @@ def test_a_hung_load_does_not_keep_it(worker: Spoken, tmp_path: Path, farewell: 
     else:
         worker.socket.shutdown(socket.SHUT_WR)
     assert worker.exit_code() == 0
+
+
+def test_sigterm_ends_one_that_hangs_and_tells_where(worker: Spoken, script: Path) -> None:
+    worker.load(script)
+    worker.say(ask(1, "hang"))
+    assert isinstance(worker.hear(), Outputs)
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.exit_code() == -signal.SIGTERM
+    assert "script_faults.py" in worker.close()
+
+
+def test_a_cancel_is_answered(worker: Spoken, script: Path) -> None:
+    worker.load(script)
+    worker.say(ask(1, "stall"))
+    while (heard := worker.hear()) != Alive():
+        assert isinstance(heard, Outputs)
+        worker.say(Cancel(request_id=1))
+
+
+def test_it_gives_signs_of_life_while_it_waits_for_its_next_step(worker: Spoken, tmp_path: Path) -> None:
+    path = tmp_path / "script.toml"
+    path.write_text("[defaults]\nfirst_token_s = 0.5")
+    worker.load(path, sign_of_life_s=0.05)
+    worker.say(ask(1, "hello"))
+    assert isinstance(worker.hear(), Outputs)
+    assert worker.hear() == Alive()
+    assert worker.hear() == Alive()
+    assert isinstance(worker.outputs_until_last_word(1)[-1], Finish)
+
+
+def test_signs_of_life_are_given_when_there_was_no_other() -> None:
+    signs = SignsOfLife(2.0)
+    signs.spoke(10.0)
+    assert [signs.stepped(now_s) for now_s in (10.5, 11.5, 12.0, 12.5, 14.0)] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_loop_that_computes_nothing_runs_out_of_signs() -> None:
+    signs = SignsOfLife(1.0)
+    assert sum(signs.stepped(float(step)) for step in range(2 * MAX_SILENT_STEPS)) == MAX_SILENT_STEPS
+    signs.spoke(0.0)
+    assert signs.stepped(1.0)
 
 
 def test_shutdown_is_obeyed_with_requests_running(worker: Spoken, script: Path) -> None:

@@ -9,11 +9,13 @@ import pytest
 from inference.chat import ChatRequest, Finish, Message, TextDelta, Usage
 from inference.errors import HotseatError, ShuttingDown, WorkerCrashed
 from inference.messages import (
+    Alive,
     Cancel,
     FrameReader,
     FromWorker,
     Generate,
     LoadProgress,
+    Memory,
     Output,
     Outputs,
     ToWorker,
@@ -131,6 +133,24 @@ def test_abandoning_tells_the_reader_and_the_worker_once() -> None:
     bench.link.abandon(stream, error)
     assert list(stream.events) == [error]
     assert bench.wire.said[1:] == [Cancel(request_id=stream.request_id)]
+
+
+def test_words_are_owed_while_requests_are_open_and_after_a_cancel() -> None:
+    bench = Bench()
+    owed = [bench.link.is_owed_words]
+    stream = bench.link.open(REQUEST)
+    owed.append(bench.link.is_owed_words)
+    bench.outputs(Output(stream.request_id, FINISH))
+    owed.append(bench.link.is_owed_words)
+    bench.link.close(bench.link.open(REQUEST))
+    owed.append(bench.link.is_owed_words)
+    bench.arrive(frame(Memory(rss_bytes=1)))
+    owed.append(bench.link.is_owed_words)  # growing is no life
+    bench.arrive(frame(Alive()))
+    owed.append(bench.link.is_owed_words)
+    assert owed == [False, True, False, True, True, False]
+    assert bench.link.frames_heard == 2
+    assert bench.heard == [Memory(rss_bytes=1)], "the rest is the link's alone"
 
 
 def test_nothing_is_written_to_a_closed_wire() -> None:

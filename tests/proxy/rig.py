@@ -9,6 +9,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +25,19 @@ from inference.gpu import DeviceMemory
 from inference.model_spec import ModelSpec
 from inference.pool import PoolModel, PoolSettings, WorkerPool
 from proxy.app import create_app
-from proxy.config import Config, Limits, ModelEntry, ProviderConfig, RouteConfig, ServerConfig
+from proxy.config import (
+    Config,
+    Limits,
+    ModelEntry,
+    ProviderConfig,
+    RouteConfig,
+    ServerConfig,
+    load_config,
+)
 from proxy.connection import uvicorn_config
+from proxy.inventory import survey
+from proxy.operation import operation
+from proxy.reload import ConfigSource
 
 T = TypeVar("T")
 
@@ -48,6 +60,9 @@ class StillMeter:
     def process_bytes(self, pid: int) -> int | None:
         return None
 
+    def processes(self) -> None:
+        return None
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -60,8 +75,10 @@ class Setup:
     slots: int = 2
     n_ctx: int = 4096
     embeddings: bool = False
+    embedding_models: tuple[str, ...] = ()  # or only these
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
+    background: tuple[str, ...] = ()
     routes: Mapping[str, RouteConfig] = field(default_factory=dict)
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
     api_keys: tuple[str, ...] = ()
@@ -122,33 +139,64 @@ async def serving(
 ) -> AsyncIterator[Rig]:
     entries = {name: _entry(directory, name, setup) for name in setup.models}
     entries |= {name: _real_entry(name, path, setup) for name, path in setup.gguf_files.items()}
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
     config = Config(
         path=directory / "models.toml",
-        server=ServerConfig(
-            port=port, api_keys=setup.api_keys, allowed_hosts=setup.allowed_hosts, limits=setup.limits
-        ),
+        server=ServerConfig(api_keys=setup.api_keys, allowed_hosts=setup.allowed_hosts, limits=setup.limits),
         models=entries,
         roles=setup.roles,
+        background=setup.background,
         routes=setup.routes,
         providers=setup.providers,
         offline=setup.offline,
     )
+    models = [_pool_model(entry) for entry in entries.values()]
+    async with _running(config, models, setup.budget_bytes, sampler) as rig:
+        yield rig
+
+
+@contextlib.asynccontextmanager
+async def serving_file(path: Path, *, budget_bytes: int = 2**40, **environ: str) -> AsyncIterator[Rig]:
+    """What the file says, reloads and preloads included, as `hotseat serve` would."""
+    environ = {"HOTSEAT_HOME": str(path.parent / "home"), **environ}
+    read = partial(load_config, path, environ)
+    source = ConfigSource(read, lambda config: survey(config, StillMeter().device()))
+    config = read()
+    models = [found.pool_model() for found in source.survey(config)]
+    async with _running(config, models, budget_bytes, source=source) as rig:
+        yield rig
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    config: Config,
+    models: list[PoolModel],
+    budget_bytes: int,
+    sampler: DeviceSampler | None = None,
+    source: ConfigSource | None = None,
+) -> AsyncIterator[Rig]:
+    limits = config.server.limits
     settings = PoolSettings(
-        budget_bytes=setup.budget_bytes,
-        max_queue_per_model=setup.limits.max_queue_per_model,
-        max_queue_total=setup.limits.max_queue_total,
-        max_wait_s=setup.limits.max_wait_s,
+        budget_bytes=budget_bytes,
+        max_queue_per_model=limits.max_queue_per_model,
+        max_queue_total=limits.max_queue_total,
+        max_wait_s=limits.max_wait_s,
+        load_timeout_s=limits.load_timeout_s,
+        decode_stall_s=limits.decode_stall_s,
         stop_grace_s=1.0,
     )
     meter = StillMeter()
-    async with WorkerPool([_pool_model(entry) for entry in entries.values()], settings, meter) as pool:
-        app = create_app(config, pool, meter, sampler)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    async with WorkerPool(models, settings, meter) as pool:
+        started = asyncio.Event()
+        started.set()
+        beside = operation(config, pool, meter, source)
+        app = create_app(beside, pool, meter, sampler)
         server = uvicorn.Server(uvicorn_config(app, config.server, log_level="warning"))
         serving_task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with aiohttp.ClientSession() as http, contextlib.AsyncExitStack() as stack:
+                await stack.enter_async_context(beside.running(pool, started))
                 yield Rig(port, app, pool, http, stack)
         finally:
             app.state.stopping.set()
@@ -165,7 +213,7 @@ def _entry(directory: Path, name: str, setup: Setup) -> ModelEntry:
         engine="scripted",
         n_ctx=setup.n_ctx,
         slots=setup.slots,
-        embeddings=setup.embeddings,
+        embeddings=setup.embeddings or name in setup.embedding_models,
         aliases=setup.aliases.get(name, ()),
     )
     return ModelEntry(spec=spec, source=str(path))

@@ -177,6 +177,39 @@ def test_events(tmp_path: Path) -> None:
     run(main())
 
 
+CRASHES = """
+[model]
+memory_bytes = 600
+[[turn]]
+text = "one two three"
+[turn.fault]
+kind = "kill"
+after_chunks = 1
+"""
+
+
+def test_events_tell_swaps_crashes_and_failures(tmp_path: Path) -> None:
+    async def main() -> None:
+        models = {**TWO, "crashes": CRASHES, "fails": '[load]\nfail = "the scripted cause"\n'}
+        setup = Setup(models, budget_bytes=1000)
+        async with serving(tmp_path, setup) as rig, rig.http.get(f"{rig.url}/api/events") as response:
+            for model in ("a", "b", "crashes", "fails"):
+                await rig.chat(question(model=model))
+            seen = []
+            async for text in sse_events(response):
+                event = {"kind": "progress"} if text.startswith(":") else json.loads(text)
+                if event["kind"] != "progress":
+                    seen.append((event["kind"], event["model"]))
+                if event["kind"] == "failed":
+                    assert "the scripted cause" in event["detail"]
+                    break
+            swap = [("unloading", "a"), ("unloaded", "a"), ("loading", "b"), ("ready", "b")]
+            assert seen[:6] == [("loading", "a"), ("ready", "a"), *swap]
+            assert ("crashed", "crashes") in seen
+
+    run(main())
+
+
 def test_requests_are_listed_newest_first(tmp_path: Path) -> None:
     async def main() -> None:
         async with serving(tmp_path) as rig:
@@ -227,8 +260,8 @@ def test_openapi_of_the_admin_api(tmp_path: Path) -> None:
 KEY = "canary-sk-0123456789"
 
 
-def test_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Faults 33 and 35: everything but /health needs the key, and nothing shows it."""
+def test_fault_33_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Fault 33 and 35: everything but /health needs the key, and nothing shows it."""
     caplog.set_level(logging.DEBUG)
 
     async def status_of(rig: Rig, path: str, **headers: str) -> int:

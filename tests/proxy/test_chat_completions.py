@@ -14,7 +14,9 @@ from inference.chat import (
     ChatRequest,
     Finish,
     ImagePart,
+    JsonFormat,
     Message,
+    Reasoning,
     ReasoningDelta,
     Sampling,
     TextDelta,
@@ -92,7 +94,45 @@ def test_every_parameter_with_meaning() -> None:
         logprobs=3,
     )
     assert (chat.max_tokens, chat.stop, chat.ignore_eos) == (9, ("a", "b"), True)
-    assert chat.template_kwargs == {"enable_thinking": False, "reasoning_effort": "high"}
+    assert chat.template_kwargs == {"enable_thinking": False}
+    assert chat.reasoning == Reasoning(effort="high")
+
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+
+
+def test_which_tools_may_and_must_be_called() -> None:
+    def asked(**fields: Any) -> tuple[list[str], str, str, bool]:
+        chat = request(tools=[WEATHER, CLOCK], **fields)
+        names = [tool.name for tool in chat.tools]
+        return names, chat.tool_choice, chat.forced_tool, chat.parallel_tool_calls
+
+    both = ["weather", "clock"]
+    named = {"type": "function", "function": {"name": "clock"}}
+    assert asked() == (both, "auto", "", True)
+    assert asked(tool_choice="auto", parallel_tool_calls=False) == (both, "auto", "", False)
+    assert asked(tool_choice="required") == (both, "required", "", True)
+    assert asked(tool_choice=named) == (both, "required", "clock", True)
+    assert asked(tool_choice="none") == ([], "auto", "", True)
+
+
+def test_a_tool_that_must_be_called_and_is_not_offered() -> None:
+    named = {"type": "function", "function": {"name": "nobody"}}
+    error = refusal(tools=[WEATHER, CLOCK], tool_choice=named)
+    assert error.param == "tool_choice"
+    assert "offered: weather, clock" in error.message
+
+
+def test_which_document_the_answer_must_be() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    named = {"name": "x", "schema": schema, "strict": True}
+    assert request(response_format={"type": "text"}).json_format is None
+    assert request(response_format={"type": "json_object"}).json_format == JsonFormat()
+    wanted = request(response_format={"type": "json_schema", "json_schema": named}).json_format
+    assert wanted == JsonFormat(schema=schema, strict=True, name="x")
+    other_way = request(response_format={"type": "json_object", "schema": schema}).json_format
+    assert other_way == JsonFormat(schema=schema)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +146,7 @@ def test_every_parameter_with_meaning() -> None:
         ("prompt_cache_key", "x"),
         ("prompt_cache_retention", "24h"),
         ("cache_prompt", True),
-        ("parallel_tool_calls", False),
+        ("parallel_tool_calls", True),
         ("prediction", {"type": "content", "content": "x"}),
         ("verbosity", "low"),
         ("n", 1),
@@ -139,8 +179,7 @@ def test_harmless_fields_change_nothing(field: str, value: Any) -> None:
         ("modalities", ["text", "audio"]),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
+        ("reasoning_effort", "some"),
         ("tool_choice", "required"),
         ("tool_choice", {"type": "function", "function": {"name": "f"}}),
         ("web_search_options", {}),

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy.cli import main, table
+from proxy.cli import main
+from proxy.cli_options import table
 from proxy.client import Client, Refused
 from proxy.listener import listen, port_owner
 from proxy.units import format_bytes
@@ -105,7 +106,7 @@ def test_a_signal_ends_it_with_exit_0_and_no_child_left(tmp_path: Path, number: 
         assert not any(child.is_running() for child in children)
 
 
-def test_sigterm_lets_a_running_answer_finish_and_refuses_new_ones(tmp_path: Path) -> None:
+def test_fault_39_sigterm_lets_a_running_answer_finish_and_refuses_new_ones(tmp_path: Path) -> None:
     with serving(tmp_path) as started:
         client = Client(started.url, None)
         chunks = client.chat(question("quick", "count slowly"))

@@ -95,6 +95,29 @@ def test_overrides_win(folder: Path) -> None:
     assert config.offline
 
 
+def test_what_operating_needs(folder: Path) -> None:
+    config = load(
+        folder,
+        """
+[server]
+watch = false
+[models.a]
+path = "x.gguf"
+preload = true
+[models.b]
+path = "x.gguf"
+[roles]
+small = "a"
+background = ["claude-haiku-*", "small_model"]
+""",
+    )
+    assert not config.server.watch
+    assert [entry.spec.preload for entry in config.models.values()] == [True, False]
+    assert config.background == ("claude-haiku-*", "small_model")
+    assert dict(config.roles) == {"small": "a"}
+    assert load(folder, "").server.watch
+
+
 def test_roles_are_canonical_and_may_name_a_route(folder: Path) -> None:
     text = """
 [models.a]
@@ -168,8 +191,8 @@ REFUSED = {
         ["memory.zzz", "known: device, budget, reserve, kv_store"],
     ),
     "key of a later version": (
-        f'{MODEL}command = ["llama-server"]',
-        ["command", "not part of this version", "remove it"],
+        '[providers.p]\nbase_url = "https://p.example"\nprices = {}',
+        ["providers.p.prices", "not part of this version", "remove it"],
     ),
     "kv store without bounds": ("[memory]\nkv_store = true", ["memory.kv_store = true", "limit", "false"]),
     "kv store of a wrong unit": (
@@ -217,7 +240,23 @@ REFUSED = {
     ),
     "role pointing nowhere": (f'{MODEL}[roles]\nmain = "aa"', ['roles.main = "aa"', "did you mean 'a'"]),
     "role pointing nowhere, no models": ('[roles]\nmain = "aa"', ['roles.main = "aa"', "there are none"]),
-    "unknown role": ('[roles]\nboss = "a"', ["roles.boss", "known: main, small, subagent"]),
+    "background without a small role": (
+        f'{MODEL}[roles]\nbackground = ["claude-haiku-*"]',
+        ["roles.background", 'add small = "MODEL"'],
+    ),
+    "background pattern that is a model": (
+        f'{MODEL}aliases = ["haiku"]\n[roles]\nsmall = "a"\nbackground = ["haiku-*", "haiku"]',
+        ["roles.background", 'called "haiku"'],
+    ),
+    "background pattern for everything": (
+        f'{MODEL}[roles]\nsmall = "a"\nbackground = ["*"]',
+        ["roles.background", '= "*"', "expected at least 3 characters"],
+    ),
+    "background pattern with blanks": (
+        f'{MODEL}[roles]\nsmall = "a"\nbackground = ["claude haiku"]',
+        ["roles.background", "expected a model name"],
+    ),
+    "unknown role": ('[roles]\nboss = "a"', ["roles.boss", "known: main, small, subagent, background"]),
     "model called as a role": (
         '[models.main]\npath = "x.gguf"\n[roles]\nmain = "main"',
         ["roles.main", 'called "main" too'],

@@ -111,7 +111,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_http(tmp_path: Path, name: str) -> None:
+def test_fault_1_malformed_http(tmp_path: Path, name: str) -> None:
     """Fault 1."""
 
     async def main() -> None:
@@ -153,7 +153,7 @@ def test_malformed_http(tmp_path: Path, name: str) -> None:
         ),
     ],
 )
-def test_head_too_large(tmp_path: Path, data: bytes, answer: tuple[int, str]) -> None:
+def test_fault_2_head_too_large(tmp_path: Path, data: bytes, answer: tuple[int, str]) -> None:
     """Fault 2."""
 
     async def main() -> None:
@@ -176,7 +176,7 @@ def test_head_within_the_limits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("beginning", [b"", b"GET /heal", HEALTH[:-2], b"\r\n"])
-def test_head_deadline(tmp_path: Path, beginning: bytes) -> None:
+def test_fault_4_head_deadline(tmp_path: Path, beginning: bytes) -> None:
     """Fault 4: a head that does not come, or stops."""
 
     async def main() -> None:
@@ -190,7 +190,7 @@ def test_head_deadline(tmp_path: Path, beginning: bytes) -> None:
 
 @pytest.mark.parametrize("drip", [HEALTH, b"\r\n" * 100], ids=["head", "empty lines"])
 @pytest.mark.parametrize("first", [b"", HEALTH], ids=["first request", "second request"])
-def test_head_drip(tmp_path: Path, first: bytes, drip: bytes) -> None:
+def test_fault_4_head_drip(tmp_path: Path, first: bytes, drip: bytes) -> None:
     """Fault 4: a byte now and then keeps no connection alive, before the first request or after it."""
 
     async def main() -> None:
@@ -212,7 +212,7 @@ async def _drip(client: Raw, data: bytes) -> None:
             await asyncio.sleep(0.03)
 
 
-def test_slow_body(tmp_path: Path) -> None:
+def test_fault_4_slow_body(tmp_path: Path) -> None:
     """Fault 4: the body has a deadline of its own."""
 
     async def main() -> None:
@@ -228,7 +228,7 @@ def test_slow_body(tmp_path: Path) -> None:
     run(main())
 
 
-def test_slow_connections_do_not_disturb_others(tmp_path: Path) -> None:
+def test_fault_4_slow_connections_do_not_disturb_others(tmp_path: Path) -> None:
     """Fault 4: 300 half-sent heads; the server goes on answering."""
 
     async def main() -> None:
@@ -246,7 +246,7 @@ def test_slow_connections_do_not_disturb_others(tmp_path: Path) -> None:
     run(main())
 
 
-def test_declared_body_too_large(tmp_path: Path) -> None:
+def test_fault_3_declared_body_too_large(tmp_path: Path) -> None:
     """Fault 3: refused before any of it is read; a client that goes on sending can still read why."""
 
     async def main() -> None:
@@ -264,7 +264,7 @@ def test_declared_body_too_large(tmp_path: Path) -> None:
     run(main())
 
 
-def test_undeclared_body_too_large(tmp_path: Path) -> None:
+def test_fault_3_undeclared_body_too_large(tmp_path: Path) -> None:
     """Fault 3: an endless chunked body."""
 
     async def main() -> None:
@@ -425,7 +425,7 @@ def test_noise_behind_a_waiting_pipeline(tmp_path: Path) -> None:
     run(main())
 
 
-def test_client_that_does_not_read_loses_its_slot(tmp_path: Path) -> None:
+def test_fault_13_client_that_does_not_read_loses_its_slot(tmp_path: Path) -> None:
     """Fault 13: the buffer is bounded, and the slot comes back at the stall deadline."""
 
     async def main() -> None:

@@ -209,8 +209,8 @@ def test_many_streams_at_once(tmp_path: Path) -> None:
     "name", ["ecko", "../../etc/passwd", "http://localhost/", "echo\0", "n" * 10_000, "ECHO"]
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"])
-def test_unknown_model(tmp_path: Path, path: str, name: str) -> None:
-    """Faults 7 and 8: 404, and nothing is loaded."""
+def test_fault_7_unknown_model(tmp_path: Path, path: str, name: str) -> None:
+    """Fault 7 and 8: 404, and nothing is loaded."""
 
     async def main() -> None:
         async with serving(tmp_path) as rig:
@@ -240,8 +240,8 @@ def test_unknown_model(tmp_path: Path, path: str, name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_invalid_body(tmp_path: Path, body: bytes, param: str | None, stream: bool) -> None:
-    """Faults 5 and 6."""
+def test_fault_5_invalid_body(tmp_path: Path, body: bytes, param: str | None, stream: bool) -> None:
+    """Fault 5 and 6."""
 
     async def main() -> None:
         async with serving(tmp_path) as rig:
@@ -258,7 +258,7 @@ def test_invalid_body(tmp_path: Path, body: bytes, param: str | None, stream: bo
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_prompt_too_long(tmp_path: Path, stream: bool) -> None:
+def test_fault_9_prompt_too_long(tmp_path: Path, stream: bool) -> None:
     """Fault 9: 400 with the numbers, also for a stream."""
 
     async def main() -> None:
@@ -273,7 +273,7 @@ def test_prompt_too_long(tmp_path: Path, stream: bool) -> None:
     run(main())
 
 
-def test_queue_full(tmp_path: Path) -> None:
+def test_fault_24_queue_full(tmp_path: Path) -> None:
     """Fault 24: at once, with Retry-After, also for a loaded model and also for a stream."""
 
     async def main() -> None:
@@ -300,7 +300,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_load_failure_shows_its_cause(tmp_path: Path) -> None:
+def test_fault_17_load_failure_shows_its_cause(tmp_path: Path) -> None:
     """Fault 17."""
 
     async def main() -> None:
@@ -327,7 +327,7 @@ def test_does_not_fit(tmp_path: Path) -> None:
     run(main())
 
 
-def test_remote_routes(tmp_path: Path) -> None:
+def test_fault_36_remote_routes(tmp_path: Path) -> None:
     """Fault 36, as far as this version goes: refused before anything leaves."""
 
     async def main() -> None:
@@ -359,10 +359,10 @@ def test_remote_routes(tmp_path: Path) -> None:
         ({"Content-Type": "application/json", "Origin": "http://evil.example"}, 403, "forbidden"),
     ],
 )
-def test_requests_from_web_pages_and_compressed_bodies(
+def test_fault_3_requests_from_web_pages_and_compressed_bodies(
     tmp_path: Path, headers: Mapping[str, str], status: int, code: str
 ) -> None:
-    """Faults 3 and 34."""
+    """Fault 3 and 34."""
 
     async def main() -> None:
         async with serving(tmp_path) as rig:
@@ -396,7 +396,7 @@ async def stream_events(
         return response, [event async for event in sse_events(response)]
 
 
-def test_worker_killed_mid_stream(tmp_path: Path) -> None:
+def test_fault_14_worker_killed_mid_stream(tmp_path: Path) -> None:
     """Fault 14: an error event and no end; the next request starts the worker again."""
 
     async def main() -> None:
@@ -525,7 +525,7 @@ def test_request_timeout(tmp_path: Path, stream: bool) -> None:
 ENDLESS = '[[turn]]\ntext = "tick "\nrepeat = 100_000\ntokens_per_second = 100\n'
 
 
-def test_client_leaves_mid_stream(tmp_path: Path) -> None:
+def test_fault_12_client_leaves_mid_stream(tmp_path: Path) -> None:
     """Fault 12: the slot is free again."""
 
     async def main() -> None:
@@ -556,7 +556,7 @@ def test_client_leaves_while_waiting_for_the_whole_answer(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_client_leaves_the_queue(tmp_path: Path, stream: bool) -> None:
+def test_fault_10_client_leaves_the_queue(tmp_path: Path, stream: bool) -> None:
     """Fault 10: gone from the queue; those behind it move up."""
 
     async def main() -> None:
@@ -578,7 +578,7 @@ def test_client_leaves_the_queue(tmp_path: Path, stream: bool) -> None:
     run(main())
 
 
-def test_client_leaves_during_a_load_that_others_wait_for(tmp_path: Path) -> None:
+def test_fault_11_client_leaves_during_a_load_that_others_wait_for(tmp_path: Path) -> None:
     """Fault 11."""
 
     async def main() -> None:

@@ -140,6 +140,35 @@ def test_another_context_length_needs_a_dry_run_of_its_own(tmp_path: Path) -> No
     run(main())
 
 
+def test_a_reload_brings_dry_runs_of_what_is_new(tmp_path: Path) -> None:
+    before, after = config_of(tmp_path, "a", "b"), config_of(tmp_path, "a", "b", "c")
+    longer = dataclasses.replace(
+        after.models["b"], spec=ModelSpec(name="b", path=after.models["b"].spec.path, n_ctx=777)
+    )
+    after = dataclasses.replace(after, models={**after.models, "b": longer})
+
+    async def main() -> None:
+        engine = Engine(a=BUFFERS, b=BUFFERS, c=BUFFERS)
+        surveyed = survey(before, HOST)
+        async with WorkerPool(
+            [one.pool_model() for one in surveyed], PoolSettings(2**40), StillMeter()
+        ) as pool:
+            keeper = MemoryKeeper(pool, surveyed, memory_records(before), run_dry=engine)
+            started = asyncio.Event()
+            started.set()
+            async with keeper.keeping(started):
+                short = await corrected(pool, "b")
+                surveyed = survey(after, HOST)
+                await pool.reconfigure([one.pool_model() for one in surveyed])
+                keeper.adopt(surveyed)
+                await corrected(pool, "c")
+                assert engine.asked == ["a", "b", "b", "c"]
+                assert await corrected(pool, "b") < short  # of another context length now
+        assert found(after, "b").record.buffers == BUFFERS
+
+    run(main())
+
+
 def test_none_is_made_before_the_server_answers(tmp_path: Path) -> None:
     config = config_of(tmp_path, "a")
 

@@ -1,0 +1,88 @@
+"""What a server has beside its requests: the live configuration, its reload, preloads, news and counts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inference.gpu import MemoryMeter
+from inference.pool import WorkerPool
+from inference.token_counts import TokenCounter
+from proxy.config import Config
+from proxy.inventory import Surveyed
+from proxy.live import Live
+from proxy.metrics import Metrics
+from proxy.news import News
+from proxy.preload import Preloader
+from proxy.reload import ConfigSource, Reloaded, Reloader
+from proxy.upstreams.http_client import HttpClient
+
+_log = logging.getLogger("hotseat.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`reloader` None: the configuration does not come from a file."""
+
+    live: Live
+    news: News
+    metrics: Metrics
+    preloader: Preloader
+    reloader: Reloader | None
+    http: HttpClient
+    tokens: TokenCounter
+
+    @contextlib.asynccontextmanager
+    async def running(self, pool: WorkerPool, started: asyncio.Event) -> AsyncIterator[None]:
+        """What runs in the background while the block does; preloads begin when `started` is set. Enter
+        it inside the pool's."""
+        config = self.live.now.config
+        async with pool.events() as events, self.http, self.tokens:
+            work: list[Coroutine[Any, Any, None]] = [self.metrics.follow(events), self._preload(started)]
+            if self.reloader is not None and config.server.watch:
+                work.append(self.reloader.watch())
+            tasks = [asyncio.create_task(each) for each in work]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                for result in await asyncio.gather(*tasks, return_exceptions=True):
+                    if isinstance(result, Exception):
+                        _log.error("a part of the server's own work had failed", exc_info=result)
+
+    async def _preload(self, started: asyncio.Event) -> None:
+        await started.wait()
+        self.preloader.add(entry.spec for entry in self.live.now.config.models.values())
+        await self.preloader.run()
+
+
+def operation(
+    config: Config,
+    pool: WorkerPool,
+    meter: MemoryMeter,
+    source: ConfigSource | None = None,
+    on_models: Callable[[Sequence[Surveyed]], None] | None = None,
+) -> Operation:
+    """`source`: what a reload reads. `on_models` is told of the models after each."""
+    live, news, preloader = Live(config), News(), Preloader(pool)
+
+    def adopt(surveyed: Sequence[Surveyed], reloaded: Reloaded) -> None:
+        if on_models is not None:
+            on_models(surveyed)
+        new = {*reloaded.changed, *reloaded.added}
+        preloader.add(found.entry.spec for found in surveyed if found.entry.spec.name in new)
+
+    return Operation(
+        live=live,
+        news=news,
+        metrics=Metrics(pool.state, meter.device),
+        preloader=preloader,
+        http=HttpClient(keep_connections=False),
+        tokens=TokenCounter(),
+        reloader=None if source is None else Reloader(source, live, pool.reconfigure, news, adopt),
+    )

@@ -1,0 +1,171 @@
+"""HTTP as a client: one pooled session for everybody whom the proxy asks. Deadlines and caps for all.
+
+Knows nothing of models. No redirect is followed, no proxy of the environment is used, no cookie is
+kept, no compressed answer is taken. Whoever leaves an answer before its end, by an error or by
+cancellation, closes its connection: that is how the other side learns of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from proxy.upstream_errors import BadAnswer, Broken, Silent, Unreachable
+
+MAX_BODY_BYTES = 64 * 2**20
+MAX_STREAM_BYTES = 512 * 2**20
+"""About two million tokens: a stream that goes on for ever ends somewhere."""
+
+MAX_HEADER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """`first_byte_s`: from the request to the first byte of the answer's body, prefill included.
+    `idle_s`: between two pieces of the body after that."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 600.0
+    idle_s: float = 120.0
+
+
+DEADLINES = Deadlines()
+
+
+class HttpClient:
+    """Enter it before use, in the event loop that uses it. `keep_connections` False makes one connection
+    per request: on loopback that costs 0.1 ms, and none is found closed by the other side's idle timer."""
+
+    def __init__(self, *, keep_connections: bool) -> None:
+        self._keep_connections = keep_connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=not self._keep_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trust_env=False,
+            auto_decompress=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def post(
+        self, url: str, body: bytes, deadlines: Deadlines, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[HttpAnswer]:
+        """The answer once its head is there, whatever its status. Raises UpstreamError."""
+        if self._session is None:
+            raise RuntimeError("the HTTP client is not open")
+        loop = asyncio.get_running_loop()
+        first_byte_due_s = loop.time() + deadlines.first_byte_s
+        with _translated():
+            async with _within(deadlines.first_byte_s):
+                response = await self._session.post(
+                    url,
+                    data=body,
+                    headers={
+                        "content-type": "application/json",
+                        "accept-encoding": "identity",
+                        "user-agent": "hotseat",
+                        **(headers or {}),
+                    },
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=deadlines.connect_s),
+                )
+        try:
+            yield HttpAnswer(response, first_byte_due_s, deadlines.idle_s)
+        finally:
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
+
+
+class HttpAnswer:
+    """`idle_s` may be changed while `chunks` is read."""
+
+    def __init__(self, response: aiohttp.ClientResponse, first_byte_due_s: float, idle_s: float) -> None:
+        self.status = response.status
+        self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.retry_after_s = _seconds(response.headers.get("retry-after", ""))
+        self.idle_s = idle_s
+        self._encoding = response.headers.get("content-encoding", "identity").lower()
+        self._content = response.content
+        self._first_byte_due_s = first_byte_due_s
+
+    async def read(self) -> bytes:
+        """All of the body. Raises UpstreamError."""
+        body = bytearray()
+        async for data in self.chunks(MAX_BODY_BYTES):
+            body += data
+        return bytes(body)
+
+    async def chunks(self, max_bytes: int = MAX_STREAM_BYTES) -> AsyncGenerator[bytes, None]:
+        """The body as it comes; nothing is read ahead of the reader but one buffer. Raises UpstreamError."""
+        if self._encoding != "identity":
+            raise BadAnswer(f"the answer is encoded as {self._encoding[:32]!r}, which was not asked for")
+        wait_s = max(0.0, self._first_byte_due_s - asyncio.get_running_loop().time())
+        n_bytes = 0
+        while True:
+            with _translated():
+                async with _within(wait_s):
+                    data = await self._content.readany()
+            if not data:
+                return
+            n_bytes += len(data)
+            if n_bytes > max_bytes:
+                raise BadAnswer(f"the answer has more than {max_bytes} bytes")
+            yield data
+            wait_s = self.idle_s
+
+
+@asynccontextmanager
+async def _within(limit_s: float) -> AsyncIterator[None]:
+    scope = asyncio.timeout(limit_s)
+    try:
+        async with scope:
+            yield
+    except TimeoutError as error:
+        if not scope.expired():  # somebody else's: aiohttp's connect timeout is one of these too
+            raise
+        raise Silent(f"nothing came for {limit_s:.0f} s") from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise Unreachable(f"no connection: {_reason(error)}") from error
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+        raise Broken("the connection ended in the middle of the answer") from error
+    except aiohttp.ClientError as error:
+        raise BadAnswer(f"the answer is not HTTP: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """In one line and without the address, which is not the client's business."""
+    os_error = getattr(error, "os_error", None)
+    said = getattr(os_error, "strerror", None) or getattr(error, "message", "") or type(error).__name__
+    return " ".join(str(said).split())[:200]
+
+
+def _seconds(retry_after: str) -> float | None:
+    """Retry-After in seconds; as a date it is not taken."""
+    return min(float(retry_after), 3600.0) if retry_after.isascii() and retry_after.isdigit() else None
