@@ -20,6 +20,7 @@ from inference.errors import ErrorInfo, HotseatError, ShuttingDown, Unloaded, fr
 from inference.lease import Lease
 from inference.memory_budget import size
 from inference.messages import FromWorker, Hello, LoadProgress, Memory, ModelFacts, Ready
+from inference.model_spec import EngineName
 from inference.pool_state import (
     ModelState,
     PoolEvent,
@@ -56,6 +57,7 @@ from inference.scheduler_events import (
     WorkerExited,
     WorkerReady,
 )
+from inference.spare_workers import SpareWorkers, StartedWorker
 from inference.worker_log import LogTail
 from inference.worker_process import WorkerLimits, WorkerProcess
 
@@ -82,9 +84,10 @@ logger = logging.getLogger("hotseat.pool")
 class _Running:
     """A worker process and what is known of it."""
 
-    def __init__(self, model: PoolModel, process: WorkerProcess, started_s: float) -> None:
+    def __init__(self, model: PoolModel, started: StartedWorker, started_s: float) -> None:
         self.model = model  # as it was configured when the process was started
-        self.process = process
+        self.process = started.process
+        self.life = started.life
         self.started_s = started_s
         self.ready_s: float | None = None
         self.pid = 0
@@ -130,8 +133,10 @@ class WorkerPool:
         self._timer: asyncio.TimerHandle | None = None
         self._no_leases = asyncio.Event()
         self._no_leases.set()
+        self._spares = SpareWorkers(self._start_worker)
 
     async def __aenter__(self) -> Self:
+        self._refill_spares()
         return self
 
     async def __aexit__(
@@ -145,6 +150,9 @@ class WorkerPool:
         finally:
             for owner in self._owners:  # this wait was cancelled, or too short: SIGKILL
                 owner.cancel()
+            for running in self._running.values():
+                running.life.cancel()
+            await self._spares.close(self._settings.stop_grace_s)
             await self._owners_end(KILL_PATIENCE_S)
             for subscriber in self._subscribers:
                 subscriber.close()
@@ -320,23 +328,34 @@ class WorkerPool:
         if blocked := self._blocked(model):
             self._feed(blocked)
             return
-        log = self._logs[model] = LogTail(self._settings.log_lines)
-        process = WorkerProcess(
-            self._models[model].spec,
-            WorkerLimits(
-                self._settings.load_timeout_s,
-                self._settings.stop_grace_s,
-                decode_stall_s=self._settings.decode_stall_s,
-            ),
-            log,
-            lambda message: self._on_message(model, message),
-        )
-        running = _Running(self._models[model], process, self._now_s())
+        spec = self._models[model].spec
+        started = self._spares.take(spec.engine)
+        self._logs[model] = started.process.log
+        running = _Running(self._models[model], started, self._now_s())
         self._running[model] = running
         owner = asyncio.get_running_loop().create_task(self._own(model, running), name=f"worker {model}")
         self._owners.add(owner)
         owner.add_done_callback(self._owners.discard)
         self._announce("loading", model)
+        started.process.assign(spec, lambda message: self._on_message(model, message))
+
+    def _start_worker(self, engine: EngineName) -> StartedWorker:
+        limits = WorkerLimits(
+            self._settings.load_timeout_s,
+            self._settings.stop_grace_s,
+            decode_stall_s=self._settings.decode_stall_s,
+        )
+        process = WorkerProcess(engine, limits, LogTail(self._settings.log_lines))
+        life = asyncio.get_running_loop().create_task(process.run(), name=f"process of {engine}")
+        return StartedWorker(process, life)
+
+    def _refill_spares(self) -> None:
+        """Have a process ready for each engine that has a model to load."""
+        if not self._settings.spare_workers:
+            return
+        for name, model in self._models.items():
+            if name not in self._running and model.unavailable is None:
+                self._spares.refill_later(model.spec.engine)
 
     def _blocked(self, model: str) -> LoadBlocked | None:
         """The GPU has less free memory than the load will take: others are on it, or it is not back yet."""
@@ -351,7 +370,7 @@ class WorkerPool:
         """The life of one worker process."""
         error: ErrorInfo | None = HotseatError(f"the owner of worker '{model}' was cancelled").info()
         try:
-            error = await running.process.run()
+            error = await running.life
         except Exception as unexpected:  # the process border; waiters must hear of it
             logger.exception("worker '%s' cannot be kept", model)
             error = HotseatError(f"the worker of '{model}' cannot be kept: {unexpected}").info()
@@ -359,6 +378,7 @@ class WorkerPool:
             del self._running[model]
             self._announce_end(model, running, error)
             self._feed(WorkerExited(model, error))
+            running.process.tell_requests()
 
     async def _owners_end(self, timeout_s: float) -> None:
         if self._owners:
@@ -384,6 +404,7 @@ class WorkerPool:
                 measured_bytes = self._measured(model, running, message.facts.rss_bytes, is_at_ready=True)
                 self._announce("ready", model, f"{running.ready_s - running.started_s:.3f} s")
                 self._feed(WorkerReady(model, measured_bytes))
+                self._refill_spares()
             case Memory():
                 measured_bytes = self._measured(model, running, message.rss_bytes, is_at_ready=False)
                 if measured_bytes is not None:

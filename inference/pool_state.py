@@ -49,6 +49,7 @@ class PoolSettings:
     decode_stall_s: float = 120.0  # a worker with requests that shows no sign of life is ended
     stop_grace_s: float = 5.0  # then TERM, then KILL
     log_lines: int = 400
+    spare_workers: bool = False  # keep a process of each engine started, for the next load
     measured_wins: bool = False  # on a GPU: over estimate and dry run; else it only raises them
 
 

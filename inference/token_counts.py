@@ -98,7 +98,7 @@ class TokenCounter:
         self._hold()
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._exchange(await self._helper(spec), request)
+                answer = await self._answer(spec, request)
         except TimeoutError as error:
             await self._end()
             raise WorkerStalled(f"counting tokens took longer than {self._timeout_s:g} s") from error
@@ -108,25 +108,25 @@ class TokenCounter:
         self._idle_timer = asyncio.get_running_loop().call_later(self._idle_s, self._kill)
         return answer
 
-    async def _exchange(
-        self, process: asyncio.subprocess.Process, request: ChatRequest
-    ) -> Counted | ErrorInfo:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with contextlib.suppress(ConnectionError):  # then its last word, if it had one, is there to read
-            process.stdin.write(msgspec.json.encode(request) + b"\n")
-            await process.stdin.drain()
-        line = await process.stdout.readline()
+    async def _answer(self, spec: ModelSpec, request: ChatRequest) -> Counted | ErrorInfo:
+        """A helper that was there before may be gone by now, which only its silence tells: then a new one
+        is asked."""
+        process = self._process
+        line = b""
+        if process is not None and self._spec == spec:
+            line = await _line(process, request)
+        if not line:
+            process = await self._started(spec)
+            line = await _line(process, request)
+        assert process is not None
+        if not line:
+            raise WorkerCrashed(f"the process that counts tokens ended with {_status(await process.wait())}")
         try:
             return answer_decoder.decode(line)
         except msgspec.DecodeError as error:
-            status = await process.wait() if not line else None
-            ended = "answered no JSON" if status is None else f"ended with {_status(status)}"
-            raise WorkerCrashed(f"the process that counts tokens {ended}") from error
+            raise WorkerCrashed("the process that counts tokens answered no JSON") from error
 
-    async def _helper(self, spec: ModelSpec) -> asyncio.subprocess.Process:
-        if self._process is not None and self._process.returncode is None and self._spec == spec:
-            return self._process
+    async def _started(self, spec: ModelSpec) -> asyncio.subprocess.Process:
         await self._end()
         # A GPU would be of no use, and a CUDA context takes memory that belongs to models.
         environment = worker_environment(os.environ) | {"CUDA_VISIBLE_DEVICES": ""}
@@ -165,6 +165,16 @@ class TokenCounter:
         if process.stdin is not None:
             process.stdin.close()
         await process.wait()
+
+
+async def _line(process: asyncio.subprocess.Process, request: ChatRequest) -> bytes:
+    """The answer, b"" from a process that is gone."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(ConnectionError):  # its last word, if it had one, is there to read
+        process.stdin.write(msgspec.json.encode(request) + b"\n")
+        await process.stdin.drain()
+    return await process.stdout.readline()
 
 
 def _status(status: int) -> str:

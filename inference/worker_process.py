@@ -26,8 +26,8 @@ import msgspec
 
 import inference
 from inference.errors import ErrorInfo, LoadFailed, WorkerCrashed, WorkerStalled
-from inference.messages import FromWorker, Load, LoadError, Ready, Shutdown
-from inference.model_spec import ModelSpec
+from inference.messages import FromWorker, Hello, Load, LoadError, Ready, Shutdown
+from inference.model_spec import EngineName, ModelSpec
 from inference.worker_link import WorkerLink
 from inference.worker_log import LogTail
 
@@ -126,23 +126,26 @@ class _Child:
 
 
 class WorkerProcess:
-    """`on_message` hears Hello, LoadProgress, Ready and Memory; requests go through `link`.
+    """A process of one engine. It may be started before it is known what it will load: `assign` says it.
 
-    `served_s` is known when it has ended: how long after Ready that was; None if it never was ready.
+    `on_message` hears Hello, LoadProgress, Ready and Memory; requests go through `link`. `served_s` is
+    known when it has ended: how long after Ready that was; None if it never was ready.
     """
 
-    def __init__(
-        self, spec: ModelSpec, limits: WorkerLimits, log: LogTail, on_message: Callable[[FromWorker], None]
-    ) -> None:
-        self._spec = spec
+    def __init__(self, engine: EngineName, limits: WorkerLimits, log: LogTail) -> None:
+        self._engine = engine
         self._limits = limits
-        self._on_message = on_message
+        self._spec: ModelSpec | None = None
+        self._on_message: Callable[[FromWorker], None] | None = None
+        self._hello: Hello | None = None  # heard before anybody was there to be told
+        self._is_spawned = False
         self.log = log
         self._must_end = asyncio.Event()
         self.link = WorkerLink(self._receive, self._break, on_lost=self._must_end.set)
         self._is_broken = False  # no use in asking it politely
         self._stop_reason: ErrorInfo | None = None
         self._failure: ErrorInfo | None = None  # known before the process ended
+        self._last_words: ErrorInfo | None = None
         self._watch = SilenceWatch(limits.load_timeout_s)
         self._next_look: asyncio.TimerHandle | None = None
         self._ready_at_s: float | None = None
@@ -153,13 +156,11 @@ class WorkerProcess:
         try:
             child = await self._spawn()
         except OSError as error:
-            failure = LoadFailed(f"the worker of '{self._spec.name}' cannot be started: {error}").info()
-            self.link.fail(failure)
-            return failure
+            self._last_words = LoadFailed(f"the worker of {self._name} cannot be started: {error}").info()
+            return self._last_words
         try:
-            self._look_again_later()
-            sign_of_life_s = self._limits.decode_stall_s / LOOKS
-            self.link.send(Load(spec=self._spec, sign_of_life_s=sign_of_life_s))
+            self._is_spawned = True
+            self._tell()
             await self._until_over(child)
             self._stop_looking()
             await self._end(child)
@@ -169,8 +170,32 @@ class WorkerProcess:
                 self.served_s = asyncio.get_running_loop().time() - self._ready_at_s
             await self._bury(child)
             verdict = self._verdict(child.exited.result())
-            self.link.fail(self._stop_reason or verdict)
+            self._last_words = self._stop_reason or verdict
         return None if self._stop_reason else verdict
+
+    def tell_requests(self) -> None:
+        """Tell its requests why they will not be answered: when it has ended, and all others know of it."""
+        self.link.fail(self._last_words or self._ended("its owner was cancelled"))
+
+    def assign(self, spec: ModelSpec, on_message: Callable[[FromWorker], None]) -> None:
+        """Have it load `spec`, once."""
+        self._spec, self._on_message = spec, on_message
+        if self._is_spawned:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Pass on what was said so far, as soon as both sides are there."""
+        if self._spec is None or self._on_message is None:
+            return
+        self._look_again_later()
+        sign_of_life_s = self._limits.decode_stall_s / LOOKS
+        self.link.send(Load(spec=self._spec, sign_of_life_s=sign_of_life_s))
+        if self._hello is not None:
+            self._on_message(self._hello)
+
+    @property
+    def _name(self) -> str:
+        return f"'{self._spec.name}'" if self._spec else f"engine '{self._engine}'"
 
     def stop(self, reason: ErrorInfo) -> None:
         """Have it ended, politely first. `reason` is what requests still running will be told."""
@@ -192,7 +217,7 @@ class WorkerProcess:
                 # -P: never import from the working directory. faulthandler: a crash in native code
                 # leaves the Python line that called it in the log.
                 *(sys.executable, "-P", "-X", "faulthandler", "-m", "inference.worker"),
-                *(str(theirs.fileno()), str(os.getpid()), self._spec.engine),
+                *(str(theirs.fileno()), str(os.getpid()), self._engine),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=write_fd,
                 stderr=write_fd,
@@ -246,7 +271,7 @@ class WorkerProcess:
     def _verdict(self, returncode: int) -> ErrorInfo:
         """Why it ended: what it said itself, else what its death and its log say."""
         if self._failure is None:
-            end = f"the worker of '{self._spec.name}' {_death(returncode)}"
+            end = f"the worker of {self._name} {_death(returncode)}"
             is_load = self._ready_at_s is None
             error = LoadFailed(f"{end} while loading") if is_load else WorkerCrashed(end)
             failure = error.info()
@@ -267,7 +292,9 @@ class WorkerProcess:
             self._ready_at_s = asyncio.get_running_loop().time()
             self._watch = SilenceWatch(self._limits.decode_stall_s)
             self._look_again_later()
-        if self._stop_reason is None:
+        if isinstance(message, Hello) and self._on_message is None:
+            self._hello = message
+        elif self._stop_reason is None and self._on_message is not None:
             self._on_message(message)
 
     def _break(self, why: str) -> None:
@@ -276,7 +303,7 @@ class WorkerProcess:
         self._must_end.set()
 
     def _ended(self, why: str) -> ErrorInfo:
-        return WorkerCrashed(f"the worker of '{self._spec.name}' was ended: {why}").info()
+        return WorkerCrashed(f"the worker of {self._name} was ended: {why}").info()
 
     # --- a worker that says nothing --------------------------------------------------------------
 
@@ -301,11 +328,11 @@ class WorkerProcess:
     def _silence(self) -> str:
         if self._ready_at_s is None:
             return (
-                f"loading '{self._spec.name}' made no progress for {self._limits.load_timeout_s:g} s "
+                f"loading {self._name} made no progress for {self._limits.load_timeout_s:g} s "
                 "(load_timeout_s) and was ended"
             )
         return (
-            f"the worker of '{self._spec.name}' said nothing for {self._limits.decode_stall_s:g} s "
+            f"the worker of {self._name} said nothing for {self._limits.decode_stall_s:g} s "
             f"(decode_stall_s) with {self.link.open_requests} requests open and was ended: if it was only "
             "slow, lower n_batch or raise decode_stall_s"
         )

@@ -105,6 +105,7 @@ class MemoryConfig:
     device: str = "auto"
     budget_bytes: int | None = None
     reserve_bytes: int = 2**30
+    spare_workers: bool = True  # a process of each engine kept started, for the next load
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ def load_config(
             device=memory.device,
             budget_bytes=_budget(memory, budget_bytes),
             reserve_bytes=memory.reserve,
+            spare_workers=memory.spare_workers,
         ),
         models=MappingProxyType(models),
         roles=MappingProxyType(_roles(origin, sections.roles, names)),

@@ -185,6 +185,7 @@ class MemorySection(Section):
     budget: Annotated[int | None, BeforeValidator(_budget)] = None
     reserve: Bytes = 2**30
     kv_store: Annotated[KvStoreSection | None, BeforeValidator(_kv_store)] = KvStoreSection()
+    spare_workers: bool = True
 
 
 class SamplingSection(Section):

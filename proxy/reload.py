@@ -149,6 +149,7 @@ _FIXED = {
     "memory.device": attrgetter("memory.device"),
     "memory.budget": attrgetter("memory.budget_bytes"),
     "memory.reserve": attrgetter("memory.reserve_bytes"),
+    "memory.spare_workers": attrgetter("memory.spare_workers"),
 }
 """Key of the file -> where it is in Config."""
 

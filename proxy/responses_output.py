@@ -13,21 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, assert_never
-
-import msgspec
+from typing import Any, assert_never
 
 from inference.chat import ChatEvent, Finish, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
-from proxy.freeform import FreeformText
 from proxy.openai_body import logprob_object
+from proxy.responses_calls import CallItem, Item, Status, WireEvent, call_item, wire_event
 from proxy.responses_input import seal
-from proxy.responses_tools import OfferedTool, ToolBook
-
-WireEvent = dict[str, Any]
-"""A stream event without its sequence_number."""
-
-Item = dict[str, Any]
-Status = Literal["in_progress", "completed", "incomplete"]
+from proxy.responses_tools import ToolBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +38,7 @@ class ResponseOutput:
     shape: ReasoningShape
     _items: list[_AnyItem] = field(default_factory=list)
     _open: _Text | _Reasoning | None = None
-    _calls: dict[int, _Call] = field(default_factory=dict)
+    _calls: dict[int, CallItem] = field(default_factory=dict)
     _last: _AnyItem | None = None
     _done: list[_AnyItem] = field(default_factory=list)
 
@@ -99,7 +91,7 @@ class ResponseOutput:
         item = self._calls.get(delta.index)
         told = self._close_open()
         if item is None:
-            item = _call_item(self.tools.find(delta.name), delta, self.answer_id, len(self._items))
+            item = call_item(self.tools.find(delta.name), delta, self.answer_id, len(self._items))
             self._calls[delta.index] = item
             self._items.append(item)
             told += item.begin()
@@ -130,17 +122,13 @@ class ResponseOutput:
 
     def _close(self, item: _AnyItem, status: Status) -> list[WireEvent]:
         told = item.end(status)
-        if isinstance(item, _Call) and status == "incomplete":
+        if isinstance(item, CallItem) and status == "incomplete":
             return [event for event in told if event["type"].endswith(".delta")]
         self._done.append(item)
-        return [*told, _event("output_item.done", output_index=item.place, item=item.value)]
+        return [*told, wire_event("output_item.done", output_index=item.place, item=item.value)]
 
     def _id(self, kind: str) -> str:
         return f"{kind}_{self.answer_id}_{len(self._items)}"
-
-
-def _event(kind: str, **fields: Any) -> WireEvent:
-    return {"type": f"response.{kind}", **fields}
 
 
 # --- text and reasoning ------------------------------------------------------------------------
@@ -172,22 +160,22 @@ class _Text:
 
     def begin(self) -> list[WireEvent]:
         return [
-            _event("output_item.added", output_index=self.place, item=self.value),
-            _event("content_part.added", **self._where, part=self._part()),
+            wire_event("output_item.added", output_index=self.place, item=self.value),
+            wire_event("content_part.added", **self._where, part=self._part()),
         ]
 
     def add(self, delta: TextDelta) -> list[WireEvent]:
         logprobs = _logprobs(delta.logprobs)
         self._texts.append(delta.text)
         self._logprobs += logprobs
-        return [_event("output_text.delta", **self._where, delta=delta.text, logprobs=logprobs)]
+        return [wire_event("output_text.delta", **self._where, delta=delta.text, logprobs=logprobs)]
 
     def end(self, status: Status) -> list[WireEvent]:
         self._status = status
         part = self._part()
         return [
-            _event("output_text.done", **self._where, text=part["text"], logprobs=self._logprobs),
-            _event("content_part.done", **self._where, part=part),
+            wire_event("output_text.done", **self._where, text=part["text"], logprobs=self._logprobs),
+            wire_event("content_part.done", **self._where, part=part),
         ]
 
     def _part(self) -> dict[str, Any]:
@@ -234,20 +222,20 @@ class _Reasoning:
 
     def begin(self) -> list[WireEvent]:
         return [
-            _event("output_item.added", output_index=self.place, item=self.value),
-            _event(f"{self._part_kind}.added", **self._where, part=self._part()),
+            wire_event("output_item.added", output_index=self.place, item=self.value),
+            wire_event(f"{self._part_kind}.added", **self._where, part=self._part()),
         ]
 
     def add(self, delta: ReasoningDelta) -> list[WireEvent]:
         self._texts.append(delta.text)
-        return [_event(f"{self._text_kind}.delta", **self._where, delta=delta.text)]
+        return [wire_event(f"{self._text_kind}.delta", **self._where, delta=delta.text)]
 
     def end(self, status: Status) -> list[WireEvent]:
         self._status = status
         part = self._part()
         return [
-            _event(f"{self._text_kind}.done", **self._where, text=part["text"]),
-            _event(f"{self._part_kind}.done", **self._where, part=part),
+            wire_event(f"{self._text_kind}.done", **self._where, text=part["text"]),
+            wire_event(f"{self._part_kind}.done", **self._where, part=part),
         ]
 
     def _part(self) -> dict[str, Any]:
@@ -255,166 +243,4 @@ class _Reasoning:
         return {"type": kind, "text": "".join(self._texts)}
 
 
-# --- calls -------------------------------------------------------------------------------------
-
-
-class _Payload(Protocol):
-    """What a call carries, by the kind of its tool."""
-
-    type: str
-    prefix: str
-
-    def add(self, arguments: str) -> list[WireEvent]: ...
-    def end(self) -> list[WireEvent]: ...
-
-    @property
-    def value(self) -> dict[str, Any]: ...
-
-    @property
-    def is_whole(self) -> bool: ...
-
-
-class _Call:
-    """A call of a tool. `is_whole`: nothing is missing of what it carries."""
-
-    def __init__(
-        self, call_id: str, tool: OfferedTool, payload: _Payload, answer_id: str, place: int
-    ) -> None:
-        self.place = place
-        self._id = f"{payload.prefix}_{answer_id}_{place}"
-        self._call_id = call_id
-        self._tool = tool
-        self._payload = payload
-        self._status: Status = "in_progress"
-
-    @property
-    def value(self) -> Item:
-        item = {"id": self._id, "type": self._payload.type, "status": self._status, "call_id": self._call_id}
-        if self._tool.kind != "tool_search":
-            item["name"] = self._tool.name
-        if self._tool.namespace:
-            item["namespace"] = self._tool.namespace
-        return item | self._payload.value
-
-    @property
-    def is_whole(self) -> bool:
-        return self._payload.is_whole
-
-    def begin(self) -> list[WireEvent]:
-        return [_event("output_item.added", output_index=self.place, item=self.value)]
-
-    def add(self, arguments: str) -> list[WireEvent]:
-        return [self._placed(event) for event in self._payload.add(arguments)] if arguments else []
-
-    def end(self, status: Status) -> list[WireEvent]:
-        self._status = status
-        return [self._placed(event) for event in self._payload.end()]
-
-    def _placed(self, event: WireEvent) -> WireEvent:
-        return event | {"item_id": self._id, "output_index": self.place}
-
-
-class _Arguments:
-    """Of a function: JSON text, passed on as the model wrote it."""
-
-    type, prefix = "function_call", "fc"
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._pieces: list[str] = []
-
-    @property
-    def value(self) -> dict[str, Any]:
-        return {"arguments": "".join(self._pieces)}
-
-    @property
-    def is_whole(self) -> bool:
-        return isinstance(_json_value("".join(self._pieces)), dict)
-
-    def add(self, arguments: str) -> list[WireEvent]:
-        self._pieces.append(arguments)
-        return [_event("function_call_arguments.delta", delta=arguments)]
-
-    def end(self) -> list[WireEvent]:
-        return [_event("function_call_arguments.done", name=self._name, **self.value)]
-
-
-class _FreeInput:
-    """Of a custom tool: the text inside the one parameter that the model was offered."""
-
-    type, prefix = "custom_tool_call", "ctc"
-
-    def __init__(self) -> None:
-        self._reader = FreeformText()
-        self._texts: list[str] = []
-
-    @property
-    def value(self) -> dict[str, Any]:
-        return {"input": "".join(self._texts)}
-
-    @property
-    def is_whole(self) -> bool:
-        return self._reader.is_whole
-
-    def add(self, arguments: str) -> list[WireEvent]:
-        return self._told(self._reader.feed(arguments))
-
-    def end(self) -> list[WireEvent]:
-        return [*self._told(self._reader.finish()), _event("custom_tool_call_input.done", **self.value)]
-
-    def _told(self, text: str) -> list[WireEvent]:
-        if not text:
-            return []
-        self._texts.append(text)
-        return [_event("custom_tool_call_input.delta", delta=text)]
-
-
-class _Query:
-    """Of a tool search: the arguments as a value, told when they are whole."""
-
-    type, prefix = "tool_search_call", "tsc"
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._query: Any = {}
-
-    @property
-    def value(self) -> dict[str, Any]:
-        return {"execution": "client", "arguments": self._query}
-
-    @property
-    def is_whole(self) -> bool:
-        return isinstance(_json_value("".join(self._pieces)), dict)
-
-    def add(self, arguments: str) -> list[WireEvent]:
-        self._pieces.append(arguments)
-        return []
-
-    def end(self) -> list[WireEvent]:
-        text = "".join(self._pieces)
-        query = _json_value(text)
-        self._query = text if query is None else query  # what is no JSON is the client's to refuse
-        return []
-
-
-def _json_value(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-_AnyItem = _Text | _Reasoning | _Call
-
-
-def _call_item(tool: OfferedTool, delta: ToolCallDelta, answer_id: str, place: int) -> _Call:
-    call_id = delta.id or f"call_{answer_id}_{delta.index}"
-    match tool.kind:
-        case "function":
-            return _Call(call_id, tool, _Arguments(tool.name), answer_id, place)
-        case "custom":
-            return _Call(call_id, tool, _FreeInput(), answer_id, place)
-        case "tool_search":
-            return _Call(call_id, tool, _Query(), answer_id, place)
-        case _:
-            assert_never(tool.kind)
+_AnyItem = _Text | _Reasoning | CallItem

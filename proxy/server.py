@@ -91,7 +91,12 @@ async def _serve(
 ) -> None:
     config, limits = serving.config, serving.config.server.limits
     models = [found.pool_model() for found in serving.surveyed]
-    settings = _pool_settings(limits, serving.budget_bytes, measured_wins=serving.device.kind == "cuda")
+    settings = _pool_settings(
+        limits,
+        serving.budget_bytes,
+        measured_wins=serving.device.kind == "cuda",
+        spare_workers=config.memory.spare_workers,
+    )
     started = asyncio.Event()
 
     def on_started() -> None:
@@ -115,7 +120,9 @@ async def _serve(
             await server.serve(sockets=[listener])
 
 
-def _pool_settings(limits: Limits, budget: int, *, measured_wins: bool) -> PoolSettings:
+def _pool_settings(
+    limits: Limits, budget: int, *, measured_wins: bool, spare_workers: bool
+) -> PoolSettings:
     return PoolSettings(
         budget_bytes=budget,
         max_queue_per_model=limits.max_queue_per_model,
@@ -127,6 +134,7 @@ def _pool_settings(limits: Limits, budget: int, *, measured_wins: bool) -> PoolS
         decode_stall_s=limits.decode_stall_s,
         stop_grace_s=limits.stop_grace_s,
         measured_wins=measured_wins,
+        spare_workers=spare_workers,
     )
 
 

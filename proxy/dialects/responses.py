@@ -31,8 +31,9 @@ from proxy.responses_body import (
     ResponsesBody,
     TextConfig,
 )
+from proxy.responses_calls import WireEvent
 from proxy.responses_input import read_input
-from proxy.responses_output import ReasoningShape, ResponseOutput, WireEvent
+from proxy.responses_output import ReasoningShape, ResponseOutput
 from proxy.responses_tools import Choice, ToolBook, choose, is_left_out, tool_book
 
 NAME = "responses"

@@ -82,10 +82,16 @@ class Held:
     """A worker process while it is being run."""
 
     def __init__(self, spec: ModelSpec, limits: WorkerLimits) -> None:
-        self.process = WorkerProcess(spec, limits, LogTail(100), self.hear)
+        self.process = WorkerProcess(spec.engine, limits, LogTail(100))
+        self.process.assign(spec, self.hear)
         self.pid = 0
         self.ready = asyncio.Event()
-        self._end = asyncio.create_task(self.process.run())
+        self._end = asyncio.create_task(self._run())
+
+    async def _run(self) -> ErrorInfo | None:
+        error = await self.process.run()
+        self.process.tell_requests()
+        return error
 
     def hear(self, message: FromWorker) -> None:
         match message:
@@ -371,7 +377,8 @@ async def main():
     path, word = sys.argv[1:]
     heard = asyncio.Queue()
     spec = ModelSpec(name="m", path=path, engine="scripted")
-    process = WorkerProcess(spec, WorkerLimits(600.0, 5.0), LogTail(10), heard.put_nowait)
+    process = WorkerProcess("scripted", WorkerLimits(600.0, 5.0), LogTail(10))
+    process.assign(spec, heard.put_nowait)
     owner = asyncio.create_task(process.run())
     awaited = Ready if word else LoadProgress
     while not isinstance(await heard.get(), awaited):

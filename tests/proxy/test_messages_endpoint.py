@@ -19,15 +19,15 @@ from tests.proxy.rig import Rig, Setup, run, serving
 
 RICH = """
 [[turn]]
+match.after_tool = "write"
+match.tool_result_contains = "written"
+text = "Done."
+[[turn]]
 match.user_contains = "call"
 match.offers = ["write"]
 reasoning = "let me see"
 text = "Calling."
 tool_calls = [{ name = "write", arguments = { path = "a.py" } }, { name = "read", arguments = {} }]
-[[turn]]
-match.after_tool = "write"
-match.tool_result_contains = "written"
-text = "Done."
 [[turn]]
 match.user_contains = "count"
 text = "one two three four"
@@ -106,7 +106,10 @@ def test_tools_and_thinking_through_the_sdk(tmp_path: Path) -> None:
                 assert (write["name"], write["input"]) == ("write", {"path": "a.py"})
                 assert (read_["name"], read_["input"]) == ("read", {})
                 assert message.stop_reason == "tool_use"
-            assert streamed.usage.to_dict() == whole.usage.to_dict()
+            assert whole.usage.cache_read_input_tokens == 0
+            assert streamed.usage.cache_read_input_tokens  # the same prompt again
+            assert read_tokens(streamed.usage) == read_tokens(whole.usage)
+            assert streamed.usage.output_tokens == whole.usage.output_tokens
             results = [
                 {"type": "tool_result", "tool_use_id": block.to_dict()["id"], "content": "written"}
                 for block in streamed.content[2:]
@@ -120,6 +123,10 @@ def test_tools_and_thinking_through_the_sdk(tmp_path: Path) -> None:
             assert last.content[0].to_dict()["text"] == "Done."
 
     run(main())
+
+
+def read_tokens(usage: anthropic.types.Usage) -> int:
+    return usage.input_tokens + (usage.cache_read_input_tokens or 0)
 
 
 def test_stop_reasons(tmp_path: Path) -> None:

@@ -238,17 +238,14 @@ def test_an_answer_with_open_calls_goes_on_and_any_other_ends() -> None:
     def call(n: int) -> dict[str, str]:
         return {"type": "function_call", "call_id": f"c{n}", "name": "exec", "arguments": "{}"}
 
+    def shape(*items: Any) -> list[tuple[str, Any, int]]:
+        return [(m.reasoning, m.content, len(m.tool_calls)) for m in messages(*items)]
+
     thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "t"}]}
     said = {"role": "assistant", "content": "said"}
-    shape = [
-        (m.reasoning, m.content, len(m.tool_calls))
-        for m in messages(thought, call(1), thought, said, call(2))
-    ]
-    assert shape == [("tt", "said", 2)]
-    shape = [
-        (m.reasoning, m.content, len(m.tool_calls)) for m in messages(thought, said, said, thought, said)
-    ]
-    assert shape == [("t", "said", 0), ("", "said", 0), ("t", "said", 0)]
+    assert shape(thought, call(1), thought, said, call(2)) == [("tt", "said", 2)]
+    assert shape(said, call(1), thought, said, call(2)) == [("t", "saidsaid", 2)]
+    assert shape(thought, said, said, thought, said) == [("t", "said", 0), ("", "said", 0), ("t", "said", 0)]
 
 
 def test_reasoning_of_ours_and_of_others() -> None:
