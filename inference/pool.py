@@ -86,8 +86,7 @@ class _Running:
 
     def __init__(self, model: PoolModel, started: StartedWorker, started_s: float) -> None:
         self.model = model  # as it was configured when the process was started
-        self.process = started.process
-        self.life = started.life
+        self.use(started)
         self.started_s = started_s
         self.ready_s: float | None = None
         self.pid = 0
@@ -96,6 +95,11 @@ class _Running:
         self.baseline_rss_bytes = 0
         self.progress: float | None = 0.0
         self.facts: ModelFacts | None = None
+
+    def use(self, started: StartedWorker) -> None:
+        self.process = started.process
+        self.life = started.life
+        self.was_spare = started.was_spare
 
     def load_s_within(self, since_s: float, until_s: float) -> float:
         """How much of a wait was spent loading this worker."""
@@ -329,15 +333,17 @@ class WorkerPool:
             self._feed(blocked)
             return
         spec = self._models[model].spec
-        started = self._spares.take(spec.engine)
-        self._logs[model] = started.process.log
-        running = _Running(self._models[model], started, self._now_s())
+        running = _Running(self._models[model], self._spares.take(spec.engine), self._now_s())
         self._running[model] = running
         owner = asyncio.get_running_loop().create_task(self._own(model, running), name=f"worker {model}")
         self._owners.add(owner)
         owner.add_done_callback(self._owners.discard)
         self._announce("loading", model)
-        started.process.assign(spec, lambda message: self._on_message(model, message))
+        self._assign(model, running)
+
+    def _assign(self, model: str, running: _Running) -> None:
+        self._logs[model] = running.process.log
+        running.process.assign(running.model.spec, lambda message: self._on_message(model, message))
 
     def _start_worker(self, engine: EngineName) -> StartedWorker:
         limits = WorkerLimits(
@@ -371,6 +377,10 @@ class WorkerPool:
         error: ErrorInfo | None = HotseatError(f"the owner of worker '{model}' was cancelled").info()
         try:
             error = await running.life
+            if error is not None and running.was_spare and not running.process.has_begun:
+                running.use(self._start_worker(running.model.spec.engine))  # it died before it was needed
+                self._assign(model, running)
+                error = await running.life
         except Exception as unexpected:  # the process border; waiters must hear of it
             logger.exception("worker '%s' cannot be kept", model)
             error = HotseatError(f"the worker of '{model}' cannot be kept: {unexpected}").info()

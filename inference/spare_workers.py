@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from inference.errors import ErrorInfo, ShuttingDown
@@ -28,6 +28,11 @@ class StartedWorker:
 
     process: WorkerProcess
     life: asyncio.Task[ErrorInfo | None]
+    was_spare: bool = False  # then it may have died before it was needed
+
+    @property
+    def is_over(self) -> bool:
+        return self.life.done() or self.process.is_ending
 
 
 class SpareWorkers:
@@ -42,9 +47,9 @@ class SpareWorkers:
     def take(self, engine: EngineName) -> StartedWorker:
         """A process for a model: the spare one, or else a new one."""
         spare = self._spares.pop(engine, None)
-        if spare is None or spare.life.done():  # its imports failed: a new one will tell the model's waiters
+        if spare is None or spare.is_over:  # if its imports failed, a new one will tell the model's waiters
             return self._start(engine)
-        return spare
+        return replace(spare, was_spare=True)
 
     def refill_later(self, engine: EngineName) -> None:
         """Start a spare one in a while, unless there is one."""
@@ -55,7 +60,7 @@ class SpareWorkers:
     def _refill(self, engine: EngineName) -> None:
         del self._timers[engine]
         spare = self._spares.get(engine)
-        if spare is None or spare.life.done():
+        if spare is None or spare.is_over:
             self._spares[engine] = self._start(engine)
 
     async def close(self, timeout_s: float) -> None:

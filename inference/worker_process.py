@@ -139,6 +139,7 @@ class WorkerProcess:
         self._on_message: Callable[[FromWorker], None] | None = None
         self._hello: Hello | None = None  # heard before anybody was there to be told
         self._is_spawned = False
+        self.has_begun = False  # it has said something of the load that it was assigned
         self.log = log
         self._must_end = asyncio.Event()
         self.link = WorkerLink(self._receive, self._break, on_lost=self._must_end.set)
@@ -192,6 +193,11 @@ class WorkerProcess:
         self.link.send(Load(spec=self._spec, sign_of_life_s=sign_of_life_s))
         if self._hello is not None:
             self._on_message(self._hello)
+
+    @property
+    def is_ending(self) -> bool:
+        """It has died, closed its connection, or was told to end."""
+        return self._must_end.is_set()
 
     @property
     def _name(self) -> str:
@@ -285,6 +291,7 @@ class WorkerProcess:
     # --- what it says --------------------------------------------------------------------------
 
     def _receive(self, message: FromWorker) -> None:
+        self.has_begun |= self._spec is not None and not isinstance(message, Hello)
         if isinstance(message, LoadError):
             self._failure = message.error
             return

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from proxy.openai_body import MAX_LOGPROBS, GenerationBody, TokenCount
 
-MAX_TOOLS = 1024
+MAX_TOOLS = 512
 MAX_NAME_CHARS = 256
 MAX_TEMPLATE_KWARGS = 64
 

@@ -15,7 +15,7 @@ from inference.errors import InvalidModelFile, InvalidRequest
 from inference.templates import ChatTemplate
 
 CPU_S = 0.25
-SLACK_S = 1.5  # compiling, and the one step that was under way, on a busy machine
+SLACK_S = 3.0  # compiling, and the one step that was under way, on a busy machine
 
 
 def render(source: str, content: str = "x") -> str:
