@@ -120,9 +120,7 @@ async def _serve(
             await server.serve(sockets=[listener])
 
 
-def _pool_settings(
-    limits: Limits, budget: int, *, measured_wins: bool, spare_workers: bool
-) -> PoolSettings:
+def _pool_settings(limits: Limits, budget: int, *, measured_wins: bool, spare_workers: bool) -> PoolSettings:
     return PoolSettings(
         budget_bytes=budget,
         max_queue_per_model=limits.max_queue_per_model,
