@@ -52,6 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.note(f"asked {self.path}", json.dumps(body))
+        self.server.note(f"headers {self.path}", json.dumps(dict(self.headers)))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             if self.path == "/v1/embeddings":
                 self._embed(body)

@@ -113,6 +113,27 @@ def test_only_what_a_request_says_reaches_the_server(tmp_path: Path) -> None:
     run(main())
 
 
+def test_peer_12_a_clients_key_and_cookies_stay_here(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with rig_with(tmp_path) as rig:
+            headers = {
+                "authorization": "Bearer canary-key",
+                "x-api-key": "canary-key",
+                "cookie": "session=canary",
+                "x-hotseat-lane": "batch",
+            }
+            async with rig.http.post(
+                f"{rig.url}/v1/chat/completions", json=ask("hello"), headers=headers
+            ) as response:
+                assert response.status == 200
+        sent = (tmp_path / "headers .v1.chat.completions").read_text().casefold()
+        assert "content-type" in sent
+        assert "canary" not in sent
+        assert "x-hotseat-lane" not in sent
+
+    run(main())
+
+
 def test_completions_and_embeddings(tmp_path: Path) -> None:
     async def main() -> None:
         async with rig_with(tmp_path) as rig:
@@ -298,7 +319,7 @@ def connections_of(server: psutil.Process) -> list[Any]:
     return [c for c in server.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
 
 
-def test_llama_swap_a_hung_health_check_holds_up_nobody_else(tmp_path: Path) -> None:
+def test_peer_05_a_hung_health_check_holds_up_nobody_else(tmp_path: Path) -> None:
     async def main() -> None:
         async with rig_with(tmp_path, "--hang", "100000") as rig:
             other = ask("hello") | {"model": "echo"}

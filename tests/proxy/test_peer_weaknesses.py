@@ -1,6 +1,7 @@
 """What was measured of other swapping proxies and must not be true here, one test for each, by number.
 
-12 (a client's key and cookies forwarded to remote peers) has none: no remote route is served yet.
+9 (a reload ends every model) is in test_reload.py; 12 (a client's key and cookies are forwarded), and 5 for
+models with a server of their own, in test_command_upstream.py.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ async def listed(rig: Rig) -> list[str]:
     return [model["id"] for model in (await rig.get("/v1/models"))["data"]]
 
 
-def test_an_unchanged_model_keeps_its_worker_and_its_open_stream(tmp_path: Path) -> None:
+def test_peer_09_an_unchanged_model_keeps_its_worker_and_its_open_stream(tmp_path: Path) -> None:
     async def main() -> None:
         path = write(tmp_path)
         async with serving_file(path) as rig:
