@@ -12,15 +12,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from inference.chat import ChatRequest, Message
 from inference.errors import InvalidModelFile, InvalidRequest
+from inference.template_meter import RENDER_CPU_S
 from inference.templates import ChatTemplate
 
 CPU_S = 0.25
+"""For what must be stopped; what must not has the whole time: the machine may be busy."""
 SLACK_S = 3.0  # compiling, and the one step that was under way, on a busy machine
 
 
-def render(source: str, content: str = "x") -> str:
+def render(source: str, content: str = "x", cpu_s: float = RENDER_CPU_S) -> str:
     request = ChatRequest(model="m", messages=(Message(role="user", content=content),))
-    return ChatTemplate(source, bos_token="", eos_token="", render_cpu_s=CPU_S).render(request)
+    return ChatTemplate(source, bos_token="", eos_token="", render_cpu_s=cpu_s).render(request)
 
 
 # --- what works as in Jinja ----------------------------------------------------------------------
@@ -197,7 +199,7 @@ GROWTH = {
 def test_what_grows_is_bounded_like_what_is_made(name: str) -> None:
     began = time.thread_time()
     with pytest.raises(InvalidModelFile, match=r"exceeds its limits"):
-        render(GROWTH[name])
+        render(GROWTH[name], cpu_s=CPU_S)
     assert time.thread_time() - began < CPU_S + SLACK_S
 
 
@@ -306,15 +308,15 @@ ENDLESS = {
 def test_what_would_not_end_is_stopped(name: str) -> None:
     began = time.thread_time()
     with pytest.raises(InvalidModelFile, match=f"ran longer than {CPU_S} s"):
-        render(ENDLESS[name])
+        render(ENDLESS[name], cpu_s=CPU_S)
     assert time.thread_time() - began < CPU_S + SLACK_S
 
 
 def test_what_only_some_conversations_set_off_is_the_requests_error() -> None:
     source = "{% if messages[0].content == 'go' %}" + ENDLESS["nested loops"] + "{% endif %}ok"
-    assert render(source, "wait") == "ok"
+    assert render(source, "wait", cpu_s=CPU_S) == "ok"
     with pytest.raises(InvalidRequest, match=f"ran longer than {CPU_S} s"):
-        render(source, "go")
+        render(source, "go", cpu_s=CPU_S)
 
 
 @pytest.mark.parametrize("pair", ["[x, x]", "(x, x)", "{'a': x, 'b': x}", "dict(a=x, b=x)", "[x] + [x]"])
