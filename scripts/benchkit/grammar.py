@@ -50,7 +50,7 @@ PROMPT = (
 @click.option("--max-tokens", default=200, show_default=True, help="Of those answers.")
 @click.option("--threads", default=2, show_default=True)
 def main(model: Path | None, rounds: int, tries: int, max_tokens: int, threads: int) -> None:
-    bench = Bench(model or demo_model("smollm2"), slots=AT_ONCE, n_ctx=512, threads=threads)
+    bench = Bench(model or demo_model("smollm2"), slots=AT_ONCE, n_ctx=512 + max_tokens, threads=threads)
     tools = harness_tools(described=True)
     compile_time(bench, tools)
     speed(bench, tools, rounds)
