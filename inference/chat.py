@@ -78,6 +78,12 @@ class Sampling(Wire):
     logprobs: int | None = None
 
 
+def merge_sampling(first: Sampling, then: Sampling) -> Sampling:
+    """`first` where it says something, else `then`."""
+    silent = [name for name in Sampling.__struct_fields__ if getattr(first, name) in (None, ())]
+    return msgspec.structs.replace(first, **{name: getattr(then, name) for name in silent})
+
+
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self, assert_never
 from inference.errors import ErrorInfo, HotseatError, ShuttingDown, Unloaded, from_info
 from inference.lease import Lease
 from inference.memory_budget import size
-from inference.messages import FromWorker, Hello, LoadProgress, Memory, ModelFacts, Ready
+from inference.messages import FromWorker, Hello, LoadProgress, Memory, Ready
 from inference.model_spec import EngineName
 from inference.pool_state import (
     ModelState,
@@ -28,9 +28,10 @@ from inference.pool_state import (
     PoolSettings,
     PoolState,
     Reconfigured,
-    Subscriber,
+    Subscribers,
     replaced,
 )
+from inference.running_worker import RunningWorker
 from inference.scheduler import SwapScheduler
 from inference.scheduler_events import (
     Action,
@@ -81,32 +82,6 @@ KILL_PATIENCE_S = 10.0
 logger = logging.getLogger("hotseat.pool")
 
 
-class _Running:
-    """A worker process and what is known of it."""
-
-    def __init__(self, model: PoolModel, started: StartedWorker, started_s: float) -> None:
-        self.model = model  # as it was configured when the process was started
-        self.use(started)
-        self.started_s = started_s
-        self.ready_s: float | None = None
-        self.pid = 0
-        self.baseline_bytes: int | None = None
-        self.baseline_free_bytes = 0
-        self.baseline_rss_bytes = 0
-        self.progress: float | None = 0.0
-        self.facts: ModelFacts | None = None
-
-    def use(self, started: StartedWorker) -> None:
-        self.process = started.process
-        self.life = started.life
-        self.was_spare = started.was_spare
-
-    def load_s_within(self, since_s: float, until_s: float) -> float:
-        """How much of a wait was spent loading this worker."""
-        ready_s = until_s if self.ready_s is None else self.ready_s
-        return max(0.0, min(ready_s, until_s) - max(self.started_s, since_s))
-
-
 class WorkerPool:
     """Enter it before use; leaving it ends every worker."""
 
@@ -128,12 +103,12 @@ class WorkerPool:
         )
         self._dry_run_errors: dict[str, str] = {}
         self._measured_at_s: dict[str, float] = {}  # epoch, of models' last loads in this run
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, RunningWorker] = {}
         self._logs: dict[str, LogTail] = {}
         self._owners: set[asyncio.Task[None]] = set()
         self._ids = itertools.count(1)
-        self._answers: dict[int, asyncio.Future[_Running | ErrorInfo | None]] = {}
-        self._subscribers: set[Subscriber] = set()
+        self._answers: dict[int, asyncio.Future[RunningWorker | ErrorInfo | None]] = {}
+        self._subscribers = Subscribers()
         self._timer: asyncio.TimerHandle | None = None
         self._no_leases = asyncio.Event()
         self._no_leases.set()
@@ -158,8 +133,7 @@ class WorkerPool:
                 running.life.cancel()
             await self._spares.close(self._settings.stop_grace_s)
             await self._owners_end(KILL_PATIENCE_S)
-            for subscriber in self._subscribers:
-                subscriber.close()
+            self._subscribers.close()
 
     # --- for callers ---------------------------------------------------------------------------
 
@@ -236,12 +210,8 @@ class WorkerPool:
     @contextlib.asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[PoolEvent]]:
         """What happens from now on."""
-        subscriber = Subscriber()
-        self._subscribers.add(subscriber)
-        try:
-            yield subscriber.read()
-        finally:
-            self._subscribers.discard(subscriber)
+        with self._subscribers.events() as events:
+            yield events
 
     def log_tail(self, model: str) -> list[str]:
         """The worker's last stderr lines, also after its death."""
@@ -285,14 +255,14 @@ class WorkerPool:
             case _:
                 assert_never(action)
 
-    def _resolve(self, request_id: int, answer: _Running | ErrorInfo | None) -> None:
+    def _resolve(self, request_id: int, answer: RunningWorker | ErrorInfo | None) -> None:
         future = self._answers.get(request_id)
         if future is not None and not future.done():  # done: cancelled, and about to tell us so
             future.set_result(answer)
 
-    async def _answer(self, event: Requested | LoadRequested | UnloadRequested) -> _Running | None:
+    async def _answer(self, event: Requested | LoadRequested | UnloadRequested) -> RunningWorker | None:
         """Feed a request and wait for what the scheduler says to it."""
-        future: asyncio.Future[_Running | ErrorInfo | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[RunningWorker | ErrorInfo | None] = asyncio.get_running_loop().create_future()
         self._answers[event.request_id] = future
         try:
             self._feed(event)
@@ -333,7 +303,7 @@ class WorkerPool:
             self._feed(blocked)
             return
         spec = self._models[model].spec
-        running = _Running(self._models[model], self._spares.take(spec.engine), self._now_s())
+        running = RunningWorker(self._models[model], self._spares.take(spec.engine), self._now_s())
         self._running[model] = running
         owner = asyncio.get_running_loop().create_task(self._own(model, running), name=f"worker {model}")
         self._owners.add(owner)
@@ -341,7 +311,7 @@ class WorkerPool:
         self._announce("loading", model)
         self._assign(model, running)
 
-    def _assign(self, model: str, running: _Running) -> None:
+    def _assign(self, model: str, running: RunningWorker) -> None:
         self._logs[model] = running.process.log
         running.process.assign(running.model.spec, lambda message: self._on_message(model, message))
 
@@ -372,7 +342,7 @@ class WorkerPool:
         held_by = ", ".join(describe(process) for process in foreign[:MAX_NAMED_PROCESSES])
         return LoadBlocked(model, device.free_bytes, held_by)
 
-    async def _own(self, model: str, running: _Running) -> None:
+    async def _own(self, model: str, running: RunningWorker) -> None:
         """The life of one worker process."""
         error: ErrorInfo | None = HotseatError(f"the owner of worker '{model}' was cancelled").info()
         try:
@@ -398,21 +368,15 @@ class WorkerPool:
         running = self._running[model]
         match message:
             case Hello():
-                running.pid = message.pid
-                running.baseline_rss_bytes = message.rss_bytes
-                running.baseline_bytes = self._meter.process_bytes(message.pid)
-                running.baseline_free_bytes = self._meter.device().free_bytes
+                running.said_hello(message, self._meter)
             case LoadProgress():
                 running.progress = message.fraction
                 self._announce("progress", model, f"{message.fraction:.3f}")
             case Ready():
-                running.progress = None
-                running.facts = message.facts
-                running.ready_s = self._now_s()
-                if message.facts.server_pid is not None:  # that process holds the model, not the worker
-                    running.pid, running.baseline_bytes = message.facts.server_pid, 0
+                now_s = self._now_s()
+                running.became_ready(message.facts, now_s)
                 measured_bytes = self._measured(model, running, message.facts.rss_bytes, is_at_ready=True)
-                self._announce("ready", model, f"{running.ready_s - running.started_s:.3f} s")
+                self._announce("ready", model, f"{now_s - running.started_s:.3f} s")
                 self._feed(WorkerReady(model, measured_bytes))
                 self._refill_spares()
             case Memory():
@@ -420,9 +384,11 @@ class WorkerPool:
                 if measured_bytes is not None:
                     self._feed(Measured(model, measured_bytes))
 
-    def _measured(self, model: str, running: _Running, rss_bytes: int, *, is_at_ready: bool) -> int | None:
+    def _measured(
+        self, model: str, running: RunningWorker, rss_bytes: int, *, is_at_ready: bool
+    ) -> int | None:
         """What the model takes, or None if that is not known."""
-        n_bytes = self._measure(running, rss_bytes, is_at_ready=is_at_ready)
+        n_bytes = running.measured_bytes(self._meter, rss_bytes, is_at_ready=is_at_ready)
         is_false = self._settings.measured_wins and (n_bytes or 0) < running.model.least_bytes
         if n_bytes is None or is_false:
             return None
@@ -431,22 +397,6 @@ class WorkerPool:
         if is_current and (is_at_ready or model not in self._measured_at_s):
             self._measured_at_s[model] = time.time()
         return n_bytes
-
-    def _measure(self, running: _Running, rss_bytes: int, *, is_at_ready: bool) -> int | None:
-        """What the model takes: growth of its process since Hello, as the meter counts it.
-
-        A process has no GPU memory before its context exists, so the context counts too. Where the
-        meter does not know the process: without a GPU the worker's own count; on a GPU what the
-        device lost during the load (NVML in a container knows processes by the host's numbers).
-        """
-        device = self._meter.device()
-        has_server = running.facts is not None and running.facts.server_pid is not None
-        now_bytes = self._meter.process_bytes(running.pid)
-        if now_bytes is not None and not (has_server and device.kind == "cpu"):
-            return max(0, now_bytes - (running.baseline_bytes or 0))
-        if device.kind == "cpu":  # of a model with a server: with all that it has started
-            return max(0, rss_bytes - running.baseline_rss_bytes)
-        return max(0, running.baseline_free_bytes - device.free_bytes) if is_at_ready else None
 
     def _model_state(self, name: str) -> ModelState:
         model, view, running = self._models[name], self._scheduler.view(name), self._running.get(name)
@@ -472,7 +422,7 @@ class WorkerPool:
 
     # --- events --------------------------------------------------------------------------------
 
-    def _announce_end(self, model: str, running: _Running, error: ErrorInfo | None) -> None:
+    def _announce_end(self, model: str, running: RunningWorker, error: ErrorInfo | None) -> None:
         if error is None:
             self._announce("unloaded", model)
             return
@@ -480,10 +430,7 @@ class WorkerPool:
         self._announce("failed" if running.ready_s is None else "crashed", model, error.message)
 
     def _announce(self, kind: str, model: str, detail: str = "") -> None:
-        if self._subscribers:
-            event = PoolEvent(kind, model, time.time(), detail)
-            for subscriber in self._subscribers:
-                subscriber.push(event)
+        self._subscribers.announce(kind, model, detail)
 
 
 def describe(process: DeviceProcess) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,3 +156,31 @@ class Subscriber:
                 yield self._events.popleft()
             if self._is_closed:
                 return
+
+
+class Subscribers:
+    """Everybody who hears what one source announces."""
+
+    def __init__(self) -> None:
+        self._subscribers: set[Subscriber] = set()
+
+    def announce(self, kind: str, model: str, detail: str) -> None:
+        if self._subscribers:
+            event = PoolEvent(kind, model, time.time(), detail)
+            for subscriber in self._subscribers:
+                subscriber.push(event)
+
+    @contextlib.contextmanager
+    def events(self) -> Iterator[AsyncIterator[PoolEvent]]:
+        """What is announced from now on."""
+        subscriber = Subscriber()
+        self._subscribers.add(subscriber)
+        try:
+            yield subscriber.read()
+        finally:
+            self._subscribers.discard(subscriber)
+
+    def close(self) -> None:
+        """Nothing more will be announced."""
+        for subscriber in self._subscribers:
+            subscriber.close()

@@ -28,6 +28,7 @@ import inference
 from inference.errors import ErrorInfo, LoadFailed, WorkerCrashed, WorkerStalled
 from inference.messages import FromWorker, Hello, Load, LoadError, Ready, Shutdown
 from inference.model_spec import EngineName, ModelSpec
+from inference.process_ending import ending
 from inference.worker_link import WorkerLink
 from inference.worker_log import LogTail
 
@@ -277,7 +278,7 @@ class WorkerProcess:
     def _verdict(self, returncode: int) -> ErrorInfo:
         """Why it ended: what it said itself, else what its death and its log say."""
         if self._failure is None:
-            end = f"the worker of {self._name} {_death(returncode)}"
+            end = f"the worker of {self._name} {ending(returncode, _HINTS)}"
             is_load = self._ready_at_s is None
             error = LoadFailed(f"{end} while loading") if is_load else WorkerCrashed(end)
             failure = error.info()
@@ -343,14 +344,3 @@ class WorkerProcess:
             f"(decode_stall_s) with {self.link.open_requests} requests open and was ended: if it was only "
             "slow, lower n_batch or raise decode_stall_s"
         )
-
-
-def _death(returncode: int) -> str:
-    if returncode >= 0:
-        return f"ended with exit code {returncode}"
-    try:
-        number = signal.Signals(-returncode)
-    except ValueError:  # a real-time signal
-        return f"died of signal {-returncode}"
-    hint = f" ({_HINTS[number]})" if number in _HINTS else ""
-    return f"died of {number.name}{hint}"

@@ -18,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route as HttpRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from inference.chat import Sampling
 from inference.device_sampler import DeviceSampler
@@ -89,7 +89,7 @@ def _add_v1(app: FastAPI, services: Services, models: ASGIApp, tokens: TokenCoun
     posts: dict[str, ASGIApp] = {
         "/v1/chat/completions": GenerationEndpoint(chat_completions, services),
         "/v1/completions": GenerationEndpoint(completions, services),
-        "/v1/responses": ResponsesEndpoint(services),
+        "/v1/responses": GenerationEndpoint(responses, services),
         "/v1/messages": GenerationEndpoint(anthropic_messages, services),
         "/v1/messages/count_tokens": CountTokensEndpoint(services.live, tokens),
         "/v1/embeddings": EmbeddingsEndpoint(services),
@@ -99,16 +99,6 @@ def _add_v1(app: FastAPI, services: Services, models: ASGIApp, tokens: TokenCoun
             app.router.routes.append(HttpRoute(prefix + path, endpoint, methods=["POST"]))
         app.router.routes.append(HttpRoute(prefix + "/v1/models", models, methods=["GET"]))
         app.router.routes.append(HttpRoute(prefix + "/v1/models/{name:path}", models, methods=["GET"]))
-
-
-class ResponsesEndpoint:
-    """A whole answer in this dialect repeats parts of the body: each request has a dialect of its own."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await GenerationEndpoint(responses.OneRequest(), self._services)(scope, receive, send)
 
 
 def server_terms(live: Live, model: str) -> ServerTerms:

@@ -65,7 +65,9 @@ class GenerationDialect(Protocol):
     NAME: str
 
     def decode_request(self, raw: bytes) -> Any: ...
-    def encode_response(self, answer: Answer, finish: Finish, served: Served, waits: Waits) -> bytes: ...
+    def encode_response(
+        self, call: Any, answer: Answer, finish: Finish, served: Served, waits: Waits
+    ) -> bytes: ...
 
     StreamEncoder: Any
 
@@ -112,7 +114,7 @@ class GenerationEndpoint:
                 async with Presence(receive):
                     answer, finish = await _gather(generation)
                 waits = generation.waits
-                body = self._dialect.encode_response(answer, finish, served, waits)
+                body = self._dialect.encode_response(call, answer, finish, served, waits)
                 await send_json(send, body, [*headers, *wait_headers(waits)])
 
 

@@ -23,6 +23,7 @@ from inference.dry_run import NoDryRun, dry_run
 from inference.memory_records import LoadMeasured, MemoryRecord, MemoryRecords
 from inference.model_spec import ModelSpec
 from inference.pool import PoolEvent, WorkerPool
+from proxy.background import in_background
 from proxy.inventory import Surveyed
 
 DryRun = Callable[[ModelSpec], Awaitable[tuple[Buffer, ...] | NoDryRun]]
@@ -69,18 +70,16 @@ class MemoryKeeper:
     async def keeping(self, started: asyncio.Event) -> AsyncIterator[None]:
         """Runs while the block does; dry runs begin when `started` is set. Enter it inside the pool's."""
         async with self._pool.events() as events:
-            tasks = [
-                asyncio.create_task(self._record_measurements(events), name="memory records"),
-                asyncio.create_task(self._make_dry_runs(started), name="dry runs"),
-            ]
+            work = in_background(
+                _log,
+                "models' memory was not kept up to date",
+                memory_records=self._record_measurements(events),
+                dry_runs=self._make_dry_runs(started),
+            )
             try:
-                yield
+                async with work:
+                    yield
             finally:
-                for task in tasks:
-                    task.cancel()
-                for result in await asyncio.gather(*tasks, return_exceptions=True):
-                    if isinstance(result, Exception):
-                        _log.error("models' memory was not kept up to date", exc_info=result)
                 self._record_measured()
                 await asyncio.to_thread(self._writer.shutdown)
 

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 
-from inference.pool_state import PoolEvent, Subscriber
+from inference.pool_state import PoolEvent, Subscribers
 
 
 class News:
     """kind: reloaded or reload_failed, with what changed or what is wrong as the detail."""
 
     def __init__(self) -> None:
-        self._subscribers: set[Subscriber] = set()
+        self._subscribers = Subscribers()
 
     def announce(self, kind: str, detail: str) -> None:
-        event = PoolEvent(kind, "", time.time(), detail)
-        for subscriber in self._subscribers:
-            subscriber.push(event)
+        self._subscribers.announce(kind, "", detail)
 
-    @contextlib.contextmanager
-    def events(self) -> Iterator[AsyncIterator[PoolEvent]]:
+    def events(self) -> AbstractContextManager[AsyncIterator[PoolEvent]]:
         """What is announced from now on."""
-        subscriber = Subscriber()
-        self._subscribers.add(subscriber)
-        try:
-            yield subscriber.read()
-        finally:
-            self._subscribers.discard(subscriber)
+        return self._subscribers.events()

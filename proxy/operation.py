@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from inference.gpu import MemoryMeter
 from inference.pool import WorkerPool
 from inference.token_counts import TokenCounter
+from proxy.background import in_background
 from proxy.config import Config
 from proxy.inventory import Surveyed
 from proxy.live import Live
@@ -42,18 +42,11 @@ class Operation:
         it inside the pool's."""
         config = self.live.now.config
         async with pool.events() as events, self.http, self.tokens:
-            work: list[Coroutine[Any, Any, None]] = [self.metrics.follow(events), self._preload(started)]
+            work = {"metrics": self.metrics.follow(events), "preloads": self._preload(started)}
             if self.reloader is not None and config.server.watch:
-                work.append(self.reloader.watch())
-            tasks = [asyncio.create_task(each) for each in work]
-            try:
+                work["watch"] = self.reloader.watch()
+            async with in_background(_log, "a part of the server's own work had failed", **work):
                 yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                for result in await asyncio.gather(*tasks, return_exceptions=True):
-                    if isinstance(result, Exception):
-                        _log.error("a part of the server's own work had failed", exc_info=result)
 
     async def _preload(self, started: asyncio.Event) -> None:
         await started.wait()

@@ -19,10 +19,11 @@ import msgspec
 from inference.command_line import filled_in, values_for
 from inference.engines.base import OnProgress
 from inference.engines.health_probe import probe
-from inference.engines.server_process import ServerProcess, ending
+from inference.engines.server_process import HINTS, ServerProcess
 from inference.errors import EngineFault, LoadFailed
 from inference.messages import Embed, Generate, ModelFacts, Output
 from inference.model_spec import ModelSpec
+from inference.process_ending import ending
 
 FIRST_PAUSE_S = 0.01
 LAST_PAUSE_S = 0.25
@@ -89,7 +90,7 @@ class CommandEngine:
     def step(self) -> list[Output]:
         exit_code = self._server.exit_code()
         if exit_code is not None:
-            raise EngineFault(f"the server of '{self._spec.name}' {ending(exit_code)}")
+            raise EngineFault(f"the server of '{self._spec.name}' {ending(exit_code, HINTS)}")
         return []
 
     def wait_s(self) -> float | None:
@@ -142,7 +143,7 @@ def _await_health(server: ServerProcess, spec: ModelSpec, port: int, on_progress
         health = probe(port, path, spec.health_timeout_s)
         exit_code = server.exit_code()
         if exit_code is not None:  # even after a good answer: then another process has taken the port
-            raise LoadFailed(f"the server of '{spec.name}' {ending(exit_code)} while loading")
+            raise LoadFailed(f"the server of '{spec.name}' {ending(exit_code, HINTS)} while loading")
         if health.is_ready:
             return
         if health.said != said:

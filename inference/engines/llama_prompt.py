@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from inference.batching import TokenArray
-from inference.chat import ChatRequest, GenerateRequest, Sampling
+from inference.chat import ChatRequest, GenerateRequest, Sampling, merge_sampling
 from inference.engines.llama_markup import SpecialTokens
 from inference.engines.llama_native import Model
 from inference.errors import ContextLengthExceeded, InvalidRequest
@@ -177,9 +177,3 @@ def _gguf_sampling(model: Model) -> Sampling:
     found = {name: float(text) for name, key in _GGUF_SAMPLING.items() if (text := model.meta(key))}
     top_k = model.meta("general.sampling.top_k")
     return msgspec.structs.replace(Sampling(), **found, top_k=int(top_k) if top_k else None)
-
-
-def merge_sampling(first: Sampling, then: Sampling) -> Sampling:
-    """`first` where it says something, else `then`."""
-    silent = [name for name in Sampling.__struct_fields__ if getattr(first, name) in (None, ())]
-    return msgspec.structs.replace(first, **{name: getattr(then, name) for name in silent})

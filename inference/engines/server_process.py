@@ -26,9 +26,9 @@ PR_SET_PDEATHSIG = 1
 
 _STDERR = 2
 _GUARD = 'read -r _; kill -KILL "-$1"'  # dash's kill knows no --
-_HINTS = {
-    signal.SIGILL: " (it was built for another CPU)",
-    signal.SIGKILL: " (killed from outside, often by the kernel for lack of memory)",
+HINTS = {
+    signal.SIGILL: "it was built for another CPU",
+    signal.SIGKILL: "killed from outside, often by the kernel for lack of memory",
 }
 
 
@@ -88,17 +88,6 @@ class ServerProcess:
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-
-
-def ending(exit_code: int) -> str:
-    """How a process ended, in words."""
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    try:
-        number = signal.Signals(-exit_code)
-    except ValueError:  # a real-time signal
-        return f"died of signal {-exit_code}"
-    return f"died of {number.name}{_HINTS.get(number, '')}"
 
 
 def _dying_with(parent_pid: int) -> Callable[[], None]:

@@ -80,20 +80,22 @@ def encode_count(n_tokens: int) -> bytes:
     return _json.encode({"input_tokens": n_tokens})
 
 
-def encode_response(answer: Answer, finish: Finish, served: Served, waits: Waits) -> bytes:
+def encode_response(
+    call: MessagesCall, answer: Answer, finish: Finish, served: Served, waits: Waits
+) -> bytes:
     """Raises BadServerAnswer for a call whose arguments are no JSON object."""
     content: list[dict[str, Any]] = []
     if answer.reasoning:
         content.append({"type": "thinking", "thinking": answer.reasoning, "signature": SIGNATURE})
     if answer.text:
         content.append({"type": "text", "text": answer.text})
-    for index, call in enumerate(answer.tool_calls):
-        given = _input(call)
+    for index, made in enumerate(answer.tool_calls):
+        given = _input(made)
         if given is not None:
-            id_ = call.id or _call_id(served, index)
-            content.append({"type": "tool_use", "id": id_, "name": call.name, "input": given})
+            id_ = made.id or _call_id(served, index)
+            content.append({"type": "tool_use", "id": id_, "name": made.name, "input": given})
         elif finish.reason != "length":
-            raise BadServerAnswer(f"the model called {call.name!r} with arguments that are no JSON object")
+            raise BadServerAnswer(f"the model called {made.name!r} with arguments that are no JSON object")
         # else it was cut in the middle of the call: what is left of it is none
     return _json.encode(
         {

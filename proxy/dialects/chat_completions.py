@@ -247,7 +247,7 @@ def encode_error(error: HotseatError, request_id: str) -> bytes:
     return openai_body(error, request_id)
 
 
-def encode_response(answer: Answer, finish: Finish, served: Served, waits: Waits) -> bytes:
+def encode_response(call: ChatCall, answer: Answer, finish: Finish, served: Served, waits: Waits) -> bytes:
     calls = answer.tool_calls
     text = answer.text
     message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}

@@ -101,7 +101,9 @@ def encode_error(error: HotseatError, request_id: str) -> bytes:
     return openai_body(error, request_id)
 
 
-def encode_response(answer: Answer, finish: Finish, served: Served, waits: Waits) -> bytes:
+def encode_response(
+    call: CompletionCall, answer: Answer, finish: Finish, served: Served, waits: Waits
+) -> bytes:
     return _json.encode(
         {
             "id": f"cmpl-{served.request_id}",

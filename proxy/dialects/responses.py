@@ -295,25 +295,6 @@ def _one(deltas: list[TextDelta]) -> TextDelta:
     )
 
 
-class OneRequest:
-    """The dialect as GenerationEndpoint knows it, for one request: it keeps the body between the two ends,
-    because a whole answer repeats parts of it."""
-
-    NAME = NAME
-    StreamEncoder: Any = StreamEncoder
-
-    def __init__(self) -> None:
-        self._call: ResponsesCall | None = None
-
-    def decode_request(self, raw: bytes) -> ResponsesCall:
-        self._call = decode_request(raw)
-        return self._call
-
-    def encode_response(self, answer: Answer, finish: Finish, served: Served, waits: Waits) -> bytes:
-        assert self._call is not None
-        return encode_response(self._call, answer, finish, served, waits)
-
-
 # --- errors in a stream ------------------------------------------------------------------------
 
 _CODES: Final = {"context_length_exceeded": "context_length_exceeded", "invalid_request": "invalid_prompt"}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest, Sampling
+from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest, Sampling, merge_sampling
 from inference.errors import (
     ContextLengthExceeded,
     EngineFault,
@@ -56,7 +56,8 @@ class ServerExchange:
         self.load_s = lease.load_s
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Batch, None]:
-        filled = with_defaults(request, self._terms.sampling)
+        sampling = merge_sampling(request.sampling, self._terms.sampling)
+        filled = msgspec.structs.replace(request, sampling=sampling)
         try:
             async with aclosing(self._server.generate(filled)) as batches:
                 async for batch in batches:
@@ -93,17 +94,6 @@ class ServerExchange:
         except TimeoutError:
             return WorkerCrashed(message)
         return end if isinstance(end, WorkerStalled) else WorkerCrashed(end.message)
-
-
-def with_defaults(request: GenerateRequest, sampling: Sampling) -> GenerateRequest:
-    """The model's own sampling where the request is silent."""
-    empty = Sampling()
-    silent = {
-        name: getattr(sampling, name)
-        for name in sampling.__struct_fields__
-        if getattr(request.sampling, name) == getattr(empty, name)
-    }
-    return msgspec.structs.replace(request, sampling=msgspec.structs.replace(request.sampling, **silent))
 
 
 def _reported(error: Reported, who: str) -> HotseatError:

@@ -48,11 +48,9 @@ async def chunks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, An
             yield chunk
 
 
-async def stream_completion(
-    session: aiohttp.ClientSession, base_url: str, model: str, prompt: str, max_tokens: int
-) -> Answer:
-    """One greedy /v1/completions stream of exactly `max_tokens` tokens."""
-    body = {
+def completion_body(model: str, prompt: str, max_tokens: int) -> dict[str, Any]:
+    """A greedy stream of exactly `max_tokens` tokens."""
+    return {
         "model": model,
         "prompt": prompt,
         "max_tokens": max_tokens,
@@ -61,6 +59,13 @@ async def stream_completion(
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+async def stream_completion(
+    session: aiohttp.ClientSession, base_url: str, model: str, prompt: str, max_tokens: int
+) -> Answer:
+    """One greedy /v1/completions stream of exactly `max_tokens` tokens."""
+    body = completion_body(model, prompt, max_tokens)
     started_s = time.perf_counter()
     first_s = 0.0
     pieces: list[str] = []

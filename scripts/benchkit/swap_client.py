@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from benchkit.streams import chunks
+from benchkit.streams import chunks, completion_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,7 @@ async def ask(
     session: aiohttp.ClientSession, url: str, model: str, prompt: str = "Go on.", max_tokens: int = 400
 ) -> Answer:
     """Raises RuntimeError for every end but a good one."""
-    body = {
-        "model": model,
-        "prompt": prompt,
-        "max_tokens": max_tokens,
-        "temperature": 0,
-        "ignore_eos": True,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+    body = completion_body(model, prompt, max_tokens)
     sent_s = time.perf_counter()
     first_s: float | None = None
     timings: dict[str, Any] = {}

@@ -25,10 +25,10 @@ from inference.engines.command import CommandEngine, load
 from inference.engines.health_probe import probe
 from inference.engines.server_process import ServerProcess
 from inference.errors import EngineFault, HotseatError, LoadFailed, WorkerStalled
-from inference.gpu import DeviceMemory
 from inference.model_spec import ModelSpec
 from inference.pool import PoolModel, PoolSettings, WorkerPool
 from inference.process_tree import descendants_rss_bytes
+from tests.inference.pooling import NoGpu
 
 MIB = 2**20
 SERVER = str(Path(__file__).parents[1] / "fake_model_server.py")
@@ -207,24 +207,13 @@ def test_nothing_that_is_not_http_counts_as_ready() -> None:
 # --- in a worker of a pool -------------------------------------------------------------------------
 
 
-class HostMemory:
-    def device(self) -> DeviceMemory:
-        return DeviceMemory(kind="cpu", name="test", total_bytes=2**34, free_bytes=2**34)
-
-    def process_bytes(self, pid: int) -> int | None:
-        return None
-
-    def processes(self) -> None:
-        return None
-
-
 SETTINGS = PoolSettings(budget_bytes=2**32, stop_grace_s=5.0)
 
 
 @contextlib.asynccontextmanager
 async def pool_of(*models: ModelSpec, settings: PoolSettings = SETTINGS) -> AsyncIterator[WorkerPool]:
     listed = [PoolModel(model, 100 * MIB) for model in models]
-    async with asyncio.timeout(PATIENCE_S), WorkerPool(listed, settings, HostMemory()) as pool:
+    async with asyncio.timeout(PATIENCE_S), WorkerPool(listed, settings, NoGpu()) as pool:
         yield pool
 
 

@@ -73,6 +73,9 @@ def body(**fields: Any) -> bytes:
     return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
 
 
+CALL = decode_request(body())
+
+
 def decoded(**fields: Any) -> ChatRequest:
     return decode_request(body(**fields)).request
 
@@ -384,7 +387,7 @@ def streamed(events: list[ChatEvent]) -> list[dict[str, Any]]:
 
 def test_whole_answer() -> None:
     finish = Finish(reason="tool_calls", usage=USAGE)
-    whole = json.loads(encode_response(gathered(EVENTS), finish, SERVED, WAITS))
+    whole = json.loads(encode_response(CALL, gathered(EVENTS), finish, SERVED, WAITS))
     assert whole.pop("timings")["load_ms"] == 1000
     assert whole == {
         "id": "msg_42",
@@ -405,10 +408,10 @@ def test_whole_answer() -> None:
 
 def test_a_call_that_was_cut_is_none() -> None:
     cut = gathered([ToolCallDelta(index=0, id="c", name="f", arguments='{"x":')])
-    whole = json.loads(encode_response(cut, Finish(reason="length", usage=USAGE), SERVED, WAITS))
+    whole = json.loads(encode_response(CALL, cut, Finish(reason="length", usage=USAGE), SERVED, WAITS))
     assert (whole["content"], whole["stop_reason"]) == ([], "max_tokens")
     with pytest.raises(BadServerAnswer, match="'f'"):
-        encode_response(cut, Finish(reason="tool_calls", usage=USAGE), SERVED, WAITS)
+        encode_response(CALL, cut, Finish(reason="tool_calls", usage=USAGE), SERVED, WAITS)
 
 
 def test_stream() -> None:
@@ -453,7 +456,7 @@ def test_stream() -> None:
 def test_stop_reasons(reason: FinishReason, stop: str, expected: tuple[str, str | None]) -> None:
     finish = Finish(reason=reason, usage=USAGE, stop_sequence=stop)
     found = read(streamed([TextDelta(text="x"), finish]))
-    whole = json.loads(encode_response(gathered([TextDelta(text="x")]), finish, SERVED, WAITS))
+    whole = json.loads(encode_response(CALL, gathered([TextDelta(text="x")]), finish, SERVED, WAITS))
     assert (found.stop_reason, found.stop_sequence) == expected
     assert (whole["stop_reason"], whole["stop_sequence"]) == expected
 
@@ -483,7 +486,7 @@ def test_an_empty_answer() -> None:
 def test_a_call_without_an_id_gets_one() -> None:
     events: list[ChatEvent] = [ToolCallDelta(index=0, name="f"), FINISH]
     [(id_, name, _)] = read(streamed(events)).calls()
-    whole = json.loads(encode_response(gathered(events), FINISH, SERVED, WAITS))
+    whole = json.loads(encode_response(CALL, gathered(events), FINISH, SERVED, WAITS))
     assert (id_, name) == ("toolu_42_0", "f")
     assert whole["content"][0]["id"] == id_
 
@@ -577,7 +580,7 @@ def test_an_answer_comes_back_as_it_was_said(events: list[ChatEvent]) -> None:
     calls = [e for i in range(2) for e in call_deltas(i, ['{"a":', f"[{i}]}}"])]
     expected = gathered([*objects, *calls])
     finish = Finish(reason="tool_calls", usage=USAGE)
-    whole = json.loads(encode_response(expected, finish, SERVED, WAITS))
+    whole = json.loads(encode_response(CALL, expected, finish, SERVED, WAITS))
     history = [{"role": "assistant", "content": whole["content"]}, {"role": "user", "content": "go on"}]
     [message, _] = decode_request(body(messages=history)).request.messages
     assert message == Message(

@@ -41,6 +41,9 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": [HI]} | fields).encode()
 
 
+CALL = decode_request(body())
+
+
 def request(**fields: Any) -> ChatRequest:
     return decode_request(body(**fields)).request
 
@@ -432,7 +435,7 @@ def test_whole_answer() -> None:
     answer = Answer()
     for event in EVENTS:
         answer.add(event)
-    assert json.loads(encode_response(answer, FINISH, SERVED, WAITS)) == {
+    assert json.loads(encode_response(CALL, answer, FINISH, SERVED, WAITS)) == {
         "id": "chatcmpl-42",
         "object": "chat.completion",
         "created": 1_700_000_000,
@@ -460,8 +463,11 @@ def test_whole_answer() -> None:
 def test_content_is_null_only_beside_tool_calls() -> None:
     silent, calling = Answer(), Answer()
     calling.add(ToolCallDelta(index=0, id="c", name="f"))
-    silent_message = json.loads(encode_response(silent, FINISH, SERVED, WAITS))["choices"][0]["message"]
-    calling_message = json.loads(encode_response(calling, FINISH, SERVED, WAITS))["choices"][0]["message"]
+
+    def message_of(answer: Answer) -> Any:
+        return json.loads(encode_response(CALL, answer, FINISH, SERVED, WAITS))["choices"][0]["message"]
+
+    silent_message, calling_message = message_of(silent), message_of(calling)
     assert (silent_message["content"], calling_message["content"]) == ("", None)
 
 
@@ -524,7 +530,7 @@ def test_logprobs_in_both_shapes() -> None:
     ]
     answer = Answer()
     answer.add(delta)
-    whole = json.loads(encode_response(answer, FINISH, SERVED, WAITS))
+    whole = json.loads(encode_response(CALL, answer, FINISH, SERVED, WAITS))
     assert whole["choices"][0]["logprobs"] == {"content": [LOGPROB_OBJECT], "refusal": None}
 
 

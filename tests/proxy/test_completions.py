@@ -20,6 +20,9 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "prompt": "once"} | fields).encode()
 
 
+CALL = decode_request(body())
+
+
 def test_parameters() -> None:
     call = decode_request(
         body(max_tokens=5, stop="\n", echo=True, logprobs=2, temperature=0, best_of=1, suffix="")
@@ -80,7 +83,7 @@ def token(text: str) -> TokenLogprob:
 def test_whole_answer() -> None:
     answer = Answer()
     answer.add(TextDelta(text="ab", logprobs=(token("a"), token("b"))))
-    whole = json.loads(encode_response(answer, FINISH, SERVED, Waits()))
+    whole = json.loads(encode_response(CALL, answer, FINISH, SERVED, Waits()))
     assert (whole["id"], whole["object"], whole["model"]) == ("cmpl-42", "text_completion", "smol")
     assert whole["choices"] == [
         {
