@@ -3,7 +3,8 @@
     Boundary            request id, typed errors
     └── AccessGuard     Host, Origin, key
         └── RequestLimits   media type, body size, body deadline
-            └── FastAPI     routes: inference (plain ASGI), /api (FastAPI)
+            └── HotPaths        to the endpoints that generate
+                └── FastAPI         every other route
 
 The socket's own limits are connection.py's: serve with `uvicorn_config`.
 """
@@ -33,6 +34,7 @@ from proxy.count_tokens import CountTokensEndpoint
 from proxy.dialects import anthropic_messages, chat_completions, completions, responses
 from proxy.endpoints import EmbeddingsEndpoint, GenerationEndpoint, Services
 from proxy.errors import HttpRefusal, MethodNotAllowed, NoSuchPath
+from proxy.hot_paths import HotPaths
 from proxy.limits import RequestLimits
 from proxy.live import Live
 from proxy.operation import Operation
@@ -54,6 +56,7 @@ def create_app(
         redoc_url=None,
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the log are ours
         exception_handlers={HTTPException: _refuse, RequestValidationError: _invalid_query},
     )
     app.state.stopping = asyncio.Event()
@@ -61,7 +64,7 @@ def create_app(
     log = RequestLog(on_end=operation.metrics.count)
     local = LocalUpstream(pool, operation.http, lambda model: server_terms(live, model))
     services = Services(live=live, upstreams={"local": local}, seats=local.seats, log=log)
-    _add_v1(app, services, ModelsEndpoint(live, pool), operation.tokens)
+    posts = _add_v1(app, services, ModelsEndpoint(live, pool), operation.tokens)
     gets: dict[str, ASGIApp] = {
         "/health": HealthEndpoint(),
         "/metrics": MetricsEndpoint(operation.metrics),
@@ -70,22 +73,23 @@ def create_app(
     for path, endpoint in gets.items():
         app.router.routes.append(HttpRoute(path, endpoint, methods=["GET"]))
     app.include_router(admin_router(operation, pool, meter, log, sampler))
-    for layer in _layers(live):
+    for layer in _layers(live, posts):
         app.add_middleware(layer[0], **layer[1])
     return app
 
 
-def _layers(live: Live) -> list[tuple[Any, dict[str, Any]]]:
+def _layers(live: Live, posts: dict[str, ASGIApp]) -> list[tuple[Any, dict[str, Any]]]:
     """Innermost first: each is wrapped around those before it."""
     return [
+        (HotPaths, {"posts": posts}),
         (RequestLimits, {"limits": lambda: live.now.limits}),
         (AccessGuard, {"policy": lambda: live.now.access}),
         (Boundary, {}),
     ]
 
 
-def _add_v1(app: FastAPI, services: Services, models: ASGIApp, tokens: TokenCounter) -> None:
-    """The hot routes come first: the router asks them in order."""
+def _add_v1(app: FastAPI, services: Services, models: ASGIApp, tokens: TokenCounter) -> dict[str, ASGIApp]:
+    """The endpoints that are posted to, by path. The router has them too: it says which methods there are."""
     posts: dict[str, ASGIApp] = {
         "/v1/chat/completions": GenerationEndpoint(chat_completions, services),
         "/v1/completions": GenerationEndpoint(completions, services),
@@ -99,6 +103,7 @@ def _add_v1(app: FastAPI, services: Services, models: ASGIApp, tokens: TokenCoun
             app.router.routes.append(HttpRoute(prefix + path, endpoint, methods=["POST"]))
         app.router.routes.append(HttpRoute(prefix + "/v1/models", models, methods=["GET"]))
         app.router.routes.append(HttpRoute(prefix + "/v1/models/{name:path}", models, methods=["GET"]))
+    return posts
 
 
 def server_terms(live: Live, model: str) -> ServerTerms:

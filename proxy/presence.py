@@ -18,6 +18,10 @@ from starlette.types import Receive
 
 from proxy.errors import ClientGone
 
+WATCHED_AFTER_S = 0.01
+"""A task costs as much as a tenth of the rest of a request: none is made for one answered sooner, nor before
+the request has been sent on."""
+
 OnDue = Callable[[], Awaitable[float]]
 """Called at the given time on the loop's clock; returns when to call it next."""
 
@@ -30,6 +34,7 @@ class Presence:
         self._due = due
         self._on_due = on_due
         self._served: asyncio.Task[object] | None = None
+        self._start: asyncio.TimerHandle | None = None
         self._watching: asyncio.Task[None] | None = None
         self._cancelling = 0
         self._reason: Exception | None = None
@@ -38,14 +43,20 @@ class Presence:
         self._served = asyncio.current_task()
         assert self._served is not None
         self._cancelling = self._served.cancelling()
-        self._watching = asyncio.create_task(self._watch(self._served))
+        self._start = asyncio.get_running_loop().call_later(WATCHED_AFTER_S, self._begin, self._served)
         return self
+
+    def _begin(self, served: asyncio.Task[object]) -> None:
+        self._watching = asyncio.create_task(self._watch(served))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._served is not None
-        assert self._watching is not None
+        assert self._start is not None
+        self._start.cancel()
+        if self._watching is None:
+            return
         self._watching.cancel()
         if self._reason is None:
             return

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message
 
 from proxy.errors import ClientGone
-from proxy.presence import Presence
+from proxy.presence import WATCHED_AFTER_S, Presence
 
 
 class Client:
@@ -18,9 +18,11 @@ class Client:
 
     def __init__(self) -> None:
         self.left = asyncio.Event()
+        self.is_watched = asyncio.Event()
         self.failure: Exception | None = None
 
     async def receive(self) -> Message:
+        self.is_watched.set()
         await self.left.wait()
         if self.failure is not None:
             raise self.failure
@@ -34,10 +36,27 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 def test_a_client_that_stays() -> None:
     async def main() -> None:
         before = asyncio.all_tasks()
-        async with Presence(Client().receive):
+        client = Client()
+        async with Presence(client.receive):
+            await client.is_watched.wait()
             [watching] = asyncio.all_tasks() - before
         await asyncio.wait([watching])
         assert watching.cancelled()
+
+    run(main())
+
+
+def test_an_answer_that_is_there_at_once_has_nobody_watched() -> None:
+    async def main() -> None:
+        client = Client()
+        tasks = asyncio.all_tasks()
+        async with Presence(client.receive):
+            pass
+        later = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(2 * WATCHED_AFTER_S, later.set_result, None)
+        await later
+        assert asyncio.all_tasks() == tasks
+        assert not client.is_watched.is_set()
 
     run(main())
 
