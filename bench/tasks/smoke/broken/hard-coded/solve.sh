@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+set -eu
+echo ready > greeting.txt
+echo 'print(37)' > total.py

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+set -eu
+echo ready > greeting.txt
+cat > total.py <<'PYTHON'
+from pathlib import Path
+
+print(sum(int(line) for line in Path("numbers.txt").read_text().split()))
+PYTHON
