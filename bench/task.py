@@ -49,7 +49,8 @@ class Phase:
 @dataclass(frozen=True, slots=True)
 class Task:
     """`parameters`: chosen, for each that the task has. `digest`: of all files, so that results of another
-    version of the task are told apart. `requires`: programs that must be there."""
+    version of the task are told apart. `requires`: programs that must be there. `protected`: paths that the
+    agent is told to leave as they are."""
 
     name: str
     folder: Path
@@ -59,6 +60,7 @@ class Task:
     verifier_timeout_s: float
     digest: str
     requires: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
     parameters: Parameters = field(default_factory=dict)
 
     @property
@@ -103,6 +105,7 @@ class _Own(BaseModel):
 
     tags: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
     parameters: dict[str, tuple[int | str, ...]] = {}
 
 
@@ -154,6 +157,7 @@ def load_task(folder: Path, parameters: Parameters | None = None) -> Task:
         verifier_timeout_s=file.verifier.timeout_sec,
         digest=_digest(folder),
         requires=own.requires,
+        protected=own.protected,
         parameters=_chosen(folder.name, own.parameters, parameters or {}),
     )
 
