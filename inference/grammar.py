@@ -7,19 +7,21 @@ and applies it.
     JsonObject, JsonSchema     the whole answer is one JSON document
     ToolCalls "required"       the answer is calls of the offered tools, or of the one named
     ToolCalls "auto"           free text, until one of the format's triggers begins a call
+    DocumentOrCalls            one document, or calls as "required" has them; the first tokens decide
 
-Before any of them the model may reason: up to the marker `after` nothing holds.
+Before any of them the model may reason: up to the marker `Framing.after` nothing holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from inference.chat import Tool, Wire
 from inference.errors import InvalidRequest
 from inference.grammar_lark import LarkBuilder
+from inference.grammar_markers import Opening
 from inference.grammar_schema import Prepared, Schema, prepare, with_definitions
 
 MAX_TOOLS: Final = 512
@@ -29,6 +31,7 @@ MAX_TOOLS_BYTES: Final = 512 * 1024
 """Grammar text of one request; 30 tools of a coding harness make 25 KB and compile in 12 ms."""
 
 _ANY_OBJECT: Final[dict[str, Any]] = {"type": "object"}
+_DOCUMENT: Final = "response_format"
 
 
 class JsonObject(Wire):
@@ -57,7 +60,36 @@ class ToolCalls(Wire):
     parallel: bool = True
 
 
-OutputRule = JsonObject | JsonSchema | ToolCalls
+class DocumentOrCalls(Wire):
+    """Either one document or calls, which are required to be either; `calls.choice` means nothing here.
+
+    No text may stand before the calls: a client that asked for documents takes all content for one.
+    """
+
+    document: JsonObject | JsonSchema
+    calls: ToolCalls
+
+
+OutputRule = JsonObject | JsonSchema | ToolCalls | DocumentOrCalls
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What stands around documents and calls in one answer of one model.
+
+    `after`: the marker that ends reasoning. The model is in the midst of it if `opens` is empty; else it
+    may begin it with `opens`, or not at all. `lead`: how the prompt ends, where calls and documents begin
+    with it. `before_document`, `before_calls`: markers each of which may come before them, in this order.
+    """
+
+    after: str = ""
+    opens: str = ""
+    lead: str = ""
+    before_document: tuple[str, ...] = ()
+    before_calls: tuple[str, ...] = ()
+
+
+UNFRAMED: Final = Framing()
 
 
 class CallGrammar(Protocol):
@@ -72,11 +104,27 @@ class CallGrammar(Protocol):
     def grammar(self, g: LarkBuilder, tools: Sequence[Tool], *, parallel: bool) -> str: ...
 
 
+@runtime_checkable
+class NamedTriggers(Protocol):
+    """A CallGrammar whose calls begin with nothing but the tools' names."""
+
+    def triggers_for(self, tools: Sequence[Tool]) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class UnmarkedCalls(CallGrammar, Protocol):
+    """A CallGrammar whose calls look like documents. See toolcall_formats.base.UnmarkedFormat."""
+
+    def openings(self, tools: Sequence[Tool]) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Grammar:
     """`document` is what may come once the grammar holds. It holds after the marker `after`, if there is
     one; and where there are `triggers`, from the first of them, with which `document` begins. What stands
     between `opens` and `after` is reasoning, where no trigger counts; without `opens` it has begun already.
+    The prompt has said `lead`. Where `opening` finds a marker the answer is of `calls`, else of `document`.
+
     `param` is the request's field that the grammar comes from. `schemas`: what it was made of, to find a
     culprit among with `alone`. `notes`: what of the schemas is not enforced, for a log.
     """
@@ -85,9 +133,11 @@ class Grammar:
     param: str
     after: str = ""
     opens: str = ""
+    lead: str = ""
     triggers: tuple[str, ...] = ()
+    opening: Opening | None = None
+    calls: str = ""
     schemas: tuple[Prepared, ...] = ()
-    coerce_one_of: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -96,73 +146,151 @@ def write_grammar(
     tool_format: CallGrammar | None = None,
     *,
     control: Mapping[str, int | None],
-    after: str = "",
-    opens: str = "",
+    framing: Framing = UNFRAMED,
     relaxed: frozenset[str] = frozenset(),
+    shaped: bool = True,
 ) -> Grammar:
     """The grammar of a rule. Raises InvalidRequest naming the field whose schema is not to be had.
 
-    `after`: the marker that ends reasoning. The model is in the midst of it if `opens` is empty; else it
-    may begin it with `opens`, or not at all. `control`: see LarkBuilder. `relaxed`: fields of `schemas`
-    that turned out to be more than the engine can enforce; any JSON object is then allowed there.
+    `control`: see LarkBuilder. `relaxed`: fields of `schemas` that turned out to be more than the engine can
+    enforce; any JSON object is then allowed there. `shaped` False: nothing is enforced of bare text.
     """
-    if isinstance(rule, ToolCalls):
-        if tool_format is None or tool_format.name != rule.format_name:
-            raise ValueError(f"the rule is for format {rule.format_name!r}, which is not the one given")
-        return _calls_grammar(rule, tool_format, control, after, opens, relaxed)
-    schema, strict = (rule.schema, rule.strict) if isinstance(rule, JsonSchema) else (_ANY_OBJECT, False)
-    param = "response_format"
-    prepared = prepare(schema, param, strict=strict)
-    coerce = not strict
-    g = LarkBuilder(control, prepared.definitions, coerce_one_of=coerce)
-    start = g.seq(g.whitespace(), g.json(_ANY_OBJECT if param in relaxed else as_object(prepared.schema)))
-    return Grammar(
-        document=g.document(_after_reasoning(g, start, after, opens)),
-        param=param,
-        after="" if opens else after,
-        schemas=(prepared,),
-        coerce_one_of=coerce,
-        notes=prepared.notes,
-    )
+    writer = _Writer(control, framing, relaxed, shaped)
+    if isinstance(rule, JsonObject | JsonSchema):
+        return writer.documents(rule)
+    calls = rule.calls if isinstance(rule, DocumentOrCalls) else rule
+    if tool_format is None or tool_format.name != calls.format_name:
+        raise ValueError(f"the rule is for format {calls.format_name!r}, which is not the one given")
+    if isinstance(rule, DocumentOrCalls):
+        return writer.either(rule, tool_format)
+    return writer.lazy_calls(rule, tool_format) if rule.choice == "auto" else writer.calls(rule, tool_format)
 
 
-def _calls_grammar(
-    rule: ToolCalls,
-    tool_format: CallGrammar,
-    control: Mapping[str, int | None],
-    after: str,
-    opens: str,
-    relaxed: frozenset[str],
-) -> Grammar:
-    prepared = {index: _parameters(tool, index) for index, tool in _offered(rule)}
-    definitions = {name: schema for one in prepared.values() for name, schema in one.definitions.items()}
-    g = LarkBuilder(control, definitions, coerce_one_of=True)
-    tools = [
-        Tool(
-            name=rule.tools[index].name,
-            parameters=_ANY_OBJECT if one.param in relaxed else with_definitions(one.schema, one.definitions),
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    control: Mapping[str, int | None]
+    framing: Framing
+    relaxed: frozenset[str]
+    shaped: bool
+
+    def documents(self, rule: JsonObject | JsonSchema) -> Grammar:
+        prepared = _document(rule)
+        g = self._builder(prepared)
+        return self._held(g, self._document(g, prepared), prepared)
+
+    def calls(self, rule: ToolCalls, tool_format: CallGrammar) -> Grammar:
+        tools = _prepared_tools(rule)
+        g = self._builder(*tools.values())
+        return self._held(g, self._calls(g, rule, tool_format, tools), *tools.values())
+
+    def lazy_calls(self, rule: ToolCalls, tool_format: CallGrammar) -> Grammar:
+        tools = _prepared_tools(rule)
+        g = self._builder(*tools.values())
+        start = tool_format.grammar(g, self._tools(rule, tools), parallel=rule.parallel)
+        triggers = tool_format.triggers
+        if isinstance(tool_format, NamedTriggers):
+            triggers = tool_format.triggers_for(rule.tools)
+        return Grammar(
+            document=_bounded(g.document(g.seq(start, g.whitespace()))),
+            param="tools",
+            after=self.framing.after,
+            opens=self.framing.opens if self.framing.after else "",
+            lead=self.framing.lead,
+            triggers=triggers,
+            schemas=tuple(tools.values()),
+            notes=_notes(g, *tools.values()),
         )
-        for index, one in prepared.items()
-    ]
-    calls = tool_format.grammar(g, tools, parallel=rule.parallel)
-    lazy = rule.choice == "auto"
-    start = g.seq(calls, g.whitespace()) if lazy else g.seq(g.whitespace(), calls, g.whitespace())
-    document = g.document(start if lazy else _after_reasoning(g, start, after, opens))
+
+    def either(self, rule: DocumentOrCalls, tool_format: CallGrammar) -> Grammar:
+        if isinstance(tool_format, UnmarkedCalls):
+            return self._apart(rule, tool_format)
+        document, tools = _document(rule.document), _prepared_tools(rule.calls)
+        g = self._builder(document, *tools.values())
+        start = g.any_of(self._document(g, document), self._calls(g, rule.calls, tool_format, tools))
+        return self._held(g, start, document, *tools.values())
+
+    def _apart(self, rule: DocumentOrCalls, tool_format: UnmarkedCalls) -> Grammar:
+        """Two grammars: in one, whoever cuts the text into words could not tell them apart in time."""
+        document, calls = self.documents(rule.document), self.calls(rule.calls, tool_format)
+        tools = [tool for _, tool in _offered(rule.calls)]
+        opens = self.framing.opens if self.framing.after else ""
+        return replace(
+            document,
+            calls=calls.document,
+            opening=Opening(
+                tuple(opening.encode() for opening in tool_format.openings(tools)),
+                opens.encode(),
+                self.framing.after.encode(),
+            ),
+            schemas=(*document.schemas, *calls.schemas),
+            notes=(*document.notes, *calls.notes),
+        )
+
+    def _builder(self, *schemas: Prepared) -> LarkBuilder:
+        definitions = {name: schema for one in schemas for name, schema in one.definitions.items()}
+        return LarkBuilder(self.control, definitions, shaped=self.shaped)
+
+    def _held(self, g: LarkBuilder, start: str, *schemas: Prepared) -> Grammar:
+        """A grammar that holds from the beginning, but for reasoning."""
+        after, opens = self.framing.after, self.framing.opens
+        if after and opens:  # the model may begin it
+            body = (g.literal(opens), g.text_until(after), g.literal(after))
+            start = g.seq(g.optional(g.seq(g.whitespace(), *body)), start)
+        return Grammar(
+            document=_bounded(g.document(start)),
+            param="tools" if schemas[0].param != _DOCUMENT else _DOCUMENT,
+            after="" if opens else after,
+            lead=self.framing.lead,
+            schemas=schemas,
+            notes=_notes(g, *schemas),
+        )
+
+    def _document(self, g: LarkBuilder, prepared: Prepared) -> str:
+        schema = _ANY_OBJECT if prepared.param in self.relaxed else as_object(prepared.schema)
+        value = g.json(schema, strict=prepared.strict)
+        return g.seq(g.whitespace(), *_optional(g, self.framing.before_document), value)
+
+    def _calls(
+        self, g: LarkBuilder, rule: ToolCalls, tool_format: CallGrammar, tools: Mapping[int, Prepared]
+    ) -> str:
+        calls = tool_format.grammar(g, self._tools(rule, tools), parallel=rule.parallel)
+        return g.seq(g.whitespace(), *_optional(g, self.framing.before_calls), calls, g.whitespace())
+
+    def _tools(self, rule: ToolCalls, prepared: Mapping[int, Prepared]) -> list[Tool]:
+        """As a format's grammar is given them."""
+        written: list[Tool] = []
+        for index, one in prepared.items():
+            relaxed = one.param in self.relaxed
+            parameters = _ANY_OBJECT if relaxed else with_definitions(one.schema, one.definitions)
+            written.append(Tool(name=rule.tools[index].name, parameters=parameters))
+        return written
+
+
+def _notes(g: LarkBuilder, *schemas: Prepared) -> tuple[str, ...]:
+    return (*(note for one in schemas for note in one.notes), *dict.fromkeys(g.notes))
+
+
+def _optional(g: LarkBuilder, markers: Sequence[str]) -> list[str]:
+    return [g.optional(g.seq(g.literal(marker), g.whitespace())) for marker in markers]
+
+
+def _bounded(document: str) -> str:
     size = len(document.encode("utf-8", "surrogatepass"))
     if size > MAX_TOOLS_BYTES:
         raise InvalidRequest(
             f"tools: the schemas make a grammar of {size} bytes, limit {MAX_TOOLS_BYTES}: offer fewer tools",
             param="tools",
         )
-    return Grammar(
-        document=document,
-        param="tools",
-        after=after if lazy or not opens else "",
-        opens=opens if lazy and after else "",
-        triggers=tool_format.triggers if lazy else (),
-        schemas=tuple(prepared.values()),
-        notes=tuple(note for one in prepared.values() for note in one.notes),
-    )
+    return document
+
+
+def _document(rule: JsonObject | JsonSchema) -> Prepared:
+    schema, strict = (rule.schema, rule.strict) if isinstance(rule, JsonSchema) else (_ANY_OBJECT, False)
+    return prepare(schema, _DOCUMENT, strict=strict)
+
+
+def _prepared_tools(rule: ToolCalls) -> dict[int, Prepared]:
+    return {index: _parameters(tool, index) for index, tool in _offered(rule)}
 
 
 def _offered(rule: ToolCalls) -> list[tuple[int, Tool]]:
@@ -194,15 +322,7 @@ def as_object(schema: Schema) -> dict[str, Any]:
     return schema if isinstance(schema, dict) else {} if schema else {"enum": []}
 
 
-def alone(prepared: Prepared, *, coerce_one_of: bool) -> str:
+def alone(prepared: Prepared) -> str:
     """The document of nothing but this schema."""
-    g = LarkBuilder({}, prepared.definitions, coerce_one_of=coerce_one_of)
-    return g.document(g.json(as_object(prepared.schema)))
-
-
-def _after_reasoning(g: LarkBuilder, start: str, after: str, opens: str) -> str:
-    """Room for reasoning that the model may begin by itself."""
-    if not (after and opens):
-        return start
-    reasoning = g.seq(g.whitespace(), g.literal(opens), g.text_until(after), g.literal(after))
-    return g.seq(g.optional(reasoning), start)
+    g = LarkBuilder({}, prepared.definitions)
+    return g.document(g.json(as_object(prepared.schema), strict=prepared.strict))

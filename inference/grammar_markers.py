@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+SPACE = b" \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +45,34 @@ class Scan:
             for length in range(1, min(len(marker), len(self.tail) + 1))
             if self.tail.endswith(marker[:length])
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Waits until it is certain whether a text begins with one of `markers`, whitespace aside.
+
+    Between `opens` and `after`, if there are such, reasoning may come first. `said`: the undecided text.
+    """
+
+    markers: tuple[bytes, ...]
+    opens: bytes = b""
+    after: bytes = b""
+    said: bytes = b""
+    reasoning: bool = False
+
+    def feed(self, data: bytes) -> Found | Opening | None:
+        """None: it begins otherwise."""
+        if self.reasoning:
+            found = Scan((self.after,), self.said).feed(data)
+            if isinstance(found, Scan):
+                return replace(self, said=found.tail)
+            return Opening(self.markers).feed(found.rest)
+        text = (self.said + data).lstrip(SPACE)
+        for marker in self.markers:
+            if text.startswith(marker):
+                return Found(marker, text[len(marker) :])
+        if self.opens and text.startswith(self.opens):
+            return replace(self, said=b"", reasoning=True).feed(text[len(self.opens) :])
+        if any(marker.startswith(text) for marker in (*self.markers, self.opens)):
+            return replace(self, said=text)
+        return None

@@ -12,6 +12,8 @@ from typing import Final
 MAX_PATTERN: Final = 1000
 """Characters; the engine bounds what a pattern may expand to."""
 
+_START, _END, _ANYTHING = "\x02", "\x03", "(?s:.*)"
+
 _PIECE: Final = re.compile(
     r"\\(?:[pP]\{[^}]*\}|u\{[0-9A-Fa-f]+\}|.)|\(\?(?:<[A-Za-z_]\w*>|:)?|\{\d+(?:,\d*)?\}|.", re.DOTALL
 )
@@ -36,6 +38,44 @@ def engine_pattern(pattern: str) -> str | None:
             in_class = True
         out.append(translated)
     return None if in_class else "".join(out)
+
+
+def engine_match(pattern: str) -> str | None:
+    """For a pattern in the engine's syntax, one that matches the whole of what has it somewhere, without the
+    anchors, which the engine does not know. None: it has them within."""
+    alternatives = [""]
+    depth, in_class = 0, False
+    for match in _PIECE.finditer(pattern):
+        piece = match.group()
+        if in_class:
+            in_class = piece != "]"
+        elif piece == "[":
+            in_class = True
+        elif piece.startswith("("):
+            depth += 1
+        elif piece == ")":
+            depth -= 1
+        elif piece == "|" and depth == 0:
+            alternatives.append("")
+            continue
+        elif piece == "$" and depth == 0:
+            piece = _END
+        elif piece in ("^", "$"):
+            if depth or alternatives[-1]:
+                return None
+            piece = _START
+        alternatives[-1] += piece
+    whole = [_whole(alternative) for alternative in alternatives]
+    return None if None in whole else "|".join(f"(?:{one})" for one in whole)
+
+
+def _whole(alternative: str) -> str | None:
+    body = alternative.removeprefix(_START).removesuffix(_END)
+    if _END in body:
+        return None
+    before = "" if alternative.startswith(_START) else _ANYTHING
+    after = "" if alternative.endswith(_END) else _ANYTHING
+    return f"{before}(?:{body}){after}"
 
 
 def _outside(piece: str) -> str | None:

@@ -68,12 +68,15 @@ _WITHOUT_EFFECT: Final[dict[str, tuple[Any, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """`schema` refers to nothing but `definitions`, by "#/$defs/NAME". `notes`: what is not enforced."""
+    """`schema` refers to nothing but `definitions`, by "#/$defs/NAME". `notes`: what is not enforced.
+    `strict`: all of it must be.
+    """
 
     param: str
     schema: Schema
     definitions: Mapping[str, Schema]
     notes: tuple[str, ...]
+    strict: bool = False
 
 
 def prepare(schema: Any, param: str, *, strict: bool, closed: bool = False, prefix: str = "d") -> Prepared:
@@ -89,7 +92,7 @@ def prepare(schema: Any, param: str, *, strict: bool, closed: bool = False, pref
         walk.definitions[name] = walk.visit(target, pointer, 1, fresh=False)
     _check_size([ready, walk.definitions], param)
     _check_rows(ready, walk.definitions, param)
-    return Prepared(param, ready, walk.definitions, tuple(walk.notes))
+    return Prepared(param, ready, walk.definitions, tuple(walk.notes), strict)
 
 
 def with_definitions(schema: Schema, definitions: Mapping[str, Schema]) -> dict[str, Any]:

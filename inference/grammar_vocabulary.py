@@ -9,8 +9,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 from inference.grammar_lark import split_markup
+
+MAX_REMEMBERED: Final = 1000
+"""Markers: formats have few, but some are names of tools."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Vocabulary:
     pieces: tuple[bytes, ...]
     control: Mapping[str, int]
     eog: frozenset[int]
-    _containing: dict[bytes, list[int]] = field(default_factory=dict)  # by marker: formats have few
+    _containing: dict[bytes, list[int]] = field(default_factory=dict)  # by marker
 
     @cached_property
     def markup(self) -> dict[str, int | None]:
@@ -54,6 +58,8 @@ class Vocabulary:
     def containing(self, text: bytes) -> list[int]:
         """Tokens of text that have `text` in them and go on after it."""
         if text not in self._containing:
+            if len(self._containing) >= MAX_REMEMBERED:
+                self._containing.clear()
             found = [t for piece, t in self.text_tokens.items() if text in piece and not piece.endswith(text)]
             self._containing[text] = found
         return self._containing[text]

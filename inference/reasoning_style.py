@@ -43,7 +43,12 @@ _STYLES: Final[tuple[tuple[str, ReasoningStyle], ...]] = (
             "kimi-k3",
             "<|open|>think<|sep|>",
             "<|close|>think<|sep|>",
-            ("<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|end_of_msg|>"),
+            (
+                "<|open|>response<|sep|>",
+                "<|close|>response<|sep|>",
+                "<|close|>message<|sep|>",
+                "<|end_of_msg|>",
+            ),
         ),
     ),
     (

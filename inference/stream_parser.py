@@ -9,7 +9,10 @@ What callers can rely on, wherever the text was cut:
 - Whitespace around markers is not content. Two pieces of content (or of reasoning) that a marker
   parted have one newline between them.
 - Calls are found inside reasoning too; reasoning goes on behind them.
+- In an answer that may be a document, what does not begin as a call is one: all that follows is content.
 - A name that was not offered is a call like any other. With no tools offered, nothing is a call.
+- In an answer that was cut off, the beginning of a marker at its end is nobody's text, nor is the
+  beginning of a call behind a marker. If the model itself ends there, it is what it wrote.
 - A call that the model did not finish stays as it was sent: `unfinished` names it, and nothing is
   invented to close it. A call is finished when its arguments are; a missing end tag does not matter.
 """
@@ -23,12 +26,13 @@ from typing import Final, Literal
 
 from inference.chat import ReasoningDelta, TextDelta, Tool, ToolCallDelta
 from inference.reasoning_style import ReasoningStyle
-from inference.toolcall_formats.base import ToolFormat
+from inference.toolcall_formats.base import CallParser, ToolFormat, UnmarkedFormat
 from inference.toolcall_formats.source import SPACE, Markers, NotACall, Source, Steps
 
 MAX_HELD_SPACE_CHARS: Final = 256
 """Whitespace that may stand before a marker is held back up to here."""
 BETWEEN_PIECES: Final = "\n"
+NO_MARKERS: Final = Markers(())
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
@@ -83,7 +87,8 @@ class StreamParser:
     """One answer. `feed` the text in any pieces, then `finish` once.
 
     `reasoning` None: the model does not reason apart. `starts_in_reasoning`: the prompt ended inside
-    it. `call_id` makes the id of the n-th call.
+    it. `call_id` makes the id of the n-th call. `document`: the answer is a document, if it is no call.
+    `lead`: how the prompt ended, where calls begin with it.
     """
 
     def __init__(
@@ -94,13 +99,16 @@ class StreamParser:
         *,
         starts_in_reasoning: bool = False,
         call_id: Callable[[int], str],
+        document: bool = False,
+        lead: str = "",
     ) -> None:
-        self._calls = format.parser(tools)
+        self._calls, self._first_starts = _reader(format, tools, document=document)
         self._call_id = call_id
         self._style = None if self._calls.owns_channels else reasoning
         may_call = bool(tools) or self._calls.owns_channels
         self._starts = self._calls.starts if may_call else ()
-        self._first_starts = self._calls.first_starts if may_call else ()
+        self._first_starts = self._first_starts if may_call else ()
+        self._may_be_document = document
         self._said: list[tuple[_Channel, str]] = []
         self._source = Source()
         self._content = _Speech(lambda text: self._say("content", text), at_marker=False)
@@ -110,9 +118,11 @@ class StreamParser:
         self._open = False
         self._start_read = ""
         self._unfinished: list[int] = []
+        self._triggers = format.triggers
         self._markers = _marker_sets(self._style, self._starts, self._first_starts)
         self._turn = self._read_turn()
         next(self._turn)
+        self.feed(lead)  # which says nothing by itself
 
     @property
     def calls(self) -> int:
@@ -130,9 +140,9 @@ class StreamParser:
             next(self._turn)
         return self._taken()
 
-    def finish(self) -> list[Delta]:
-        """What was held back. `unfinished` is settled afterwards."""
-        self._source.end()
+    def finish(self, *, cut: bool = False) -> list[Delta]:
+        """What was held back. `unfinished` is settled afterwards. `cut`: the model would have gone on."""
+        self._source.end(cut=cut)
         next(self._turn, None)
         return self._taken()
 
@@ -160,15 +170,24 @@ class StreamParser:
         while True:
             speech = self._thought if self._in_reasoning else self._content
             fresh = not speech.has_spoken
-            piece = yield from source.before(self._markers[self._in_reasoning, fresh])
+            piece = yield from source.before(self._markers_here(fresh=fresh))
             if piece.text:
                 speech.add(piece.text)
-            if piece.marker:
+            if piece.marker and self._in_document:
+                speech.add(piece.marker)
+            elif piece.marker:
                 yield from self._at(piece.marker, speech, fresh)
             elif not piece.text:
                 break
         self._thought.marker()  # whitespace at the end of thoughts is nothing
         self._content.finish()
+
+    @property
+    def _in_document(self) -> bool:
+        return self._may_be_document and not self._in_reasoning and self._content.has_spoken
+
+    def _markers_here(self, *, fresh: bool) -> Markers:
+        return NO_MARKERS if self._in_document else self._markers[self._in_reasoning, fresh]
 
     def _at(self, marker: str, speech: _Speech, fresh: bool) -> Steps[None]:
         if marker in self._starts or (marker in self._first_starts and not speech.has_spoken):
@@ -193,6 +212,7 @@ class StreamParser:
 
     def _read_calls(self, start: str, speech: _Speech) -> Steps[None]:
         self._start_read = start
+        self._source.starved = False
         self._source.record()
         try:
             yield from self._calls.read(start, self._source, self)
@@ -200,10 +220,19 @@ class StreamParser:
             if self._open:
                 self._unfinished.append(self._begun - 1)
                 self._open = False
+            elif self._source.is_cut_off and self._is_marked(start):
+                self._source.drop()
             else:
                 speech.add(self._start_read + self._source.recorded())
         finally:
             self._source.stop_recording()
+
+    def _is_marked(self, start: str) -> bool:
+        """Whether what was read from `start` on can be little else than calls."""
+        if start in self._starts or not self._start_read:
+            return True
+        text = start + self._source.recorded()
+        return any(text.startswith(trigger) for trigger in self._triggers)
 
     def _understood(self) -> None:
         """What was read so far will not be taken back."""
@@ -242,6 +271,24 @@ class StreamParser:
 
     def _say(self, channel: _Channel, text: str) -> None:
         self._said.append((channel, text))
+
+
+def _reader(
+    format: ToolFormat, tools: Sequence[Tool], *, document: bool
+) -> tuple[CallParser, tuple[str, ...]]:
+    """The format's parser, and where an answer that begins so is a call."""
+    if document and isinstance(format, UnmarkedFormat):
+        exact = format.exact_parser(tools)
+        return exact, exact.first_starts
+    parser = format.parser(tools)
+    if not document:
+        return parser, parser.first_starts
+    return parser, tuple(s for s in parser.first_starts if _is_no_document(s, format.triggers))
+
+
+def _is_no_document(start: str, triggers: Sequence[str]) -> bool:
+    """Whether a call may begin so beside documents: as the format teaches it, not as JSON does."""
+    return start[0] not in '{["`' or any(trigger.startswith(start) for trigger in triggers)
 
 
 def _marker_sets(

@@ -34,8 +34,8 @@ from inference.chat import (
 )
 from inference.engines.base import OnProgress
 from inference.engines.llama_answer import AnswerParser, AnswerReader
+from inference.engines.llama_constraint import GrammarConstraint
 from inference.engines.llama_embedding import EmbeddingRunner, EmbedJob
-from inference.engines.llama_grammar import GrammarConstraint
 from inference.engines.llama_job import GenerateJob
 from inference.engines.llama_markup import Markup
 from inference.engines.llama_native import (
@@ -142,11 +142,7 @@ class LlamaEngine:
         """How the answer is read, and what it may be."""
         if not isinstance(request, ChatRequest):
             return None, None
-        in_reasoning = prompt.starts_in_reasoning
-        return (
-            self._answers.parser(request, starts_in_reasoning=in_reasoning),
-            self._answers.constraint(request, starts_in_reasoning=in_reasoning),
-        )
+        return self._answers.parser(request, prompt), self._answers.constraint(request, prompt)
 
     def submit(self, job: Job) -> None:
         self._clock += 1

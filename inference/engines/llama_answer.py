@@ -9,13 +9,15 @@ from __future__ import annotations
 import secrets
 import sys
 
-from inference.chat import ChatRequest, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta
-from inference.engines.llama_grammar import GrammarCompiler, GrammarConstraint, read_vocabulary
+from inference.chat import ChatRequest, FinishReason, JsonFormat, ReasoningDelta, TextDelta, ToolCallDelta
+from inference.engines.llama_constraint import GrammarConstraint
+from inference.engines.llama_grammar import GrammarCompiler, read_vocabulary
 from inference.engines.llama_native import Model
-from inference.engines.llama_prompt import PromptReader
+from inference.engines.llama_prompt import Prompt, PromptReader
 from inference.errors import InvalidRequest
-from inference.grammar import JsonObject, JsonSchema, OutputRule, ToolCalls
+from inference.grammar import DocumentOrCalls, Framing, JsonObject, JsonSchema, OutputRule, ToolCalls
 from inference.stream_parser import Delta, StreamParser
+from inference.toolcall_formats.frames import frame_of
 
 
 class AnswerReader:
@@ -28,32 +30,31 @@ class AnswerReader:
         self._compiler = GrammarCompiler(lambda: read_vocabulary(model))
         self._spelled = self._spelled_markers()
 
-    def parser(self, request: ChatRequest, *, starts_in_reasoning: bool) -> AnswerParser | None:
+    def parser(self, request: ChatRequest, prompt: Prompt) -> AnswerParser | None:
         """None: whatever this model says to this request is content."""
-        if not request.tools and self._style is None:
+        lead = self._lead(prompt)
+        if not request.tools and self._style is None and not lead:
             return None
         parser = StreamParser(
             self._format,
             request.tools,
             self._style,
-            starts_in_reasoning=starts_in_reasoning,
+            starts_in_reasoning=prompt.starts_in_reasoning,
             call_id=lambda _: f"call_{secrets.token_hex(12)}",
+            document=request.json_format is not None and request.tool_choice == "auto",
+            lead=lead,
         )
-        return AnswerParser(parser, starts_in_reasoning=starts_in_reasoning)
+        return AnswerParser(parser, starts_in_reasoning=prompt.starts_in_reasoning)
 
-    def constraint(self, request: ChatRequest, *, starts_in_reasoning: bool) -> GrammarConstraint | None:
+    def constraint(self, request: ChatRequest, prompt: Prompt) -> GrammarConstraint | None:
         """Raises InvalidRequest naming the field whose schema cannot be enforced."""
         rule = self._rule(request)
         if rule is None:
             return None
         if request.ignore_eos:
             raise InvalidRequest("ignore_eos: not with tools or response_format", param="ignore_eos")
-        style = self._style
         compiled = self._compiler.compile(
-            rule,
-            self._format if isinstance(rule, ToolCalls) else None,
-            after=style.end if style else "",
-            opens=style.start if style and not starts_in_reasoning else "",
+            rule, self._format if request.tools else None, self._framing(prompt)
         )
         if compiled.notes:
             sys.stderr.write(f"grammar: {'; '.join(compiled.notes)[:500]}\n")
@@ -64,32 +65,54 @@ class AnswerReader:
         return self._spelled.get(token) or self._model.piece(token)
 
     def _rule(self, request: ChatRequest) -> OutputRule | None:
-        wanted = request.json_format
-        if request.tools:
-            if wanted is not None and request.tool_choice == "auto":
-                raise InvalidRequest(
-                    "response_format: a JSON document and freely chosen tool calls exclude each other: send "
-                    "tool_choice 'none' or 'required', or no response_format",
-                    param="response_format",
-                )
-            return ToolCalls(
-                format_name=self._format.name,
-                tools=request.tools,
-                choice=request.tool_choice,
-                only=request.forced_tool or None,
-                parallel=request.parallel_tool_calls,
-            )
-        if wanted is None:
-            return None
-        if wanted.schema is None:
-            return JsonObject()
-        return JsonSchema(schema=wanted.schema, strict=wanted.strict, name=wanted.name)
+        document = _document(request.json_format)
+        if not request.tools:
+            return document
+        calls = ToolCalls(
+            format_name=self._format.name,
+            tools=request.tools,
+            choice=request.tool_choice,
+            only=request.forced_tool or None,
+            parallel=request.parallel_tool_calls,
+        )
+        if document is None or request.tool_choice == "required":
+            return calls
+        return DocumentOrCalls(document=document, calls=calls)
+
+    def _framing(self, prompt: Prompt) -> Framing:
+        style, frame = self._style, frame_of(self._format.name)
+        return Framing(
+            after=style.end if style else "",
+            opens=style.start if style and not prompt.starts_in_reasoning else "",
+            lead=self._lead(prompt),
+            before_document=self._read_as_nothing(frame.before_document),
+            before_calls=self._read_as_nothing(frame.before_calls),
+        )
+
+    def _read_as_nothing(self, markers: tuple[str, ...]) -> tuple[str, ...]:
+        """Those that the parser takes for markers: a format may be forced on a template of another family."""
+        if self._format.parser(()).owns_channels:
+            return markers
+        known = self._style.dropped if self._style else ()
+        return tuple(marker for marker in markers if marker in known)
+
+    def _lead(self, prompt: Prompt) -> str:
+        lead = frame_of(self._format.name).lead
+        return lead if prompt.text.endswith(lead) else ""
 
     def _spelled_markers(self) -> dict[int, bytes]:
         """Control tokens, which are no text otherwise, that are markers of calls or reasoning here."""
         markers = (*self._format.markers, *(self._style.markers if self._style else ()))
         tokens = {t for m in markers for t in self._model.tokenize(m, add_special=False).tolist()}
         return {t: self._model.token_text(t).encode() for t in tokens if self._model.is_control(t)}
+
+
+def _document(wanted: JsonFormat | None) -> JsonObject | JsonSchema | None:
+    if wanted is None:
+        return None
+    if wanted.schema is None:
+        return JsonObject()
+    return JsonSchema(schema=wanted.schema, strict=wanted.strict, name=wanted.name)
 
 
 class AnswerParser:
@@ -112,7 +135,7 @@ class AnswerParser:
 
     def finish(self, reason: FinishReason) -> FinishReason:
         """No more text comes. An answer that ends in calls, all of them complete, has that as its reason."""
-        self._deltas += self._parser.finish()
+        self._deltas += self._parser.finish(cut=reason == "length")
         if reason == "stop" and self._parser.calls and not self._parser.unfinished:
             return "tool_calls"
         return reason

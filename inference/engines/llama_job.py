@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from inference.batching import TokenArray
 from inference.chat import Finish, FinishReason, Sampling, TextDelta, Timings, TokenLogprob, Usage
 from inference.engines.llama_answer import AnswerParser
-from inference.engines.llama_grammar import GrammarConstraint
+from inference.engines.llama_constraint import GrammarConstraint
 from inference.engines.llama_sampling import TokenSampler
 from inference.stream_parser import Delta
 from inference.text_stream import TextStream

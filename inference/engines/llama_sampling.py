@@ -19,7 +19,7 @@ from inference.chat import Sampling, TokenLogprob
 from inference.engines.llama_native import Context, Model
 
 if TYPE_CHECKING:  # llguidance is 5 MiB, which most workers never need
-    from inference.engines.llama_grammar import GrammarConstraint
+    from inference.engines.llama_constraint import GrammarConstraint
 
 Logits = npt.NDArray[np.float32]
 

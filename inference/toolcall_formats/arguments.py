@@ -129,6 +129,13 @@ def type_of(value: object) -> str:
             return "array"
 
 
+def declared(schema: Mapping[str, Any], kind: str) -> str:
+    """A type as the schema names it: what counts as "number" may be its "integer"."""
+    named = schema.get("type")
+    names = named if isinstance(named, list) else [named]
+    return "integer" if kind == "number" and "integer" in names and "number" not in names else kind
+
+
 class ValueWriter:
     """Turns one bare value, given in pieces, into JSON text. `trim`: one newline at each end is layout.
 

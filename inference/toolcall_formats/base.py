@@ -11,10 +11,11 @@ read like ordinary code and are right wherever the text was cut.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from inference.chat import Tool, ToolCall
 from inference.toolcall_formats.source import Source, Steps
+from inference.toolcall_formats.text_shapes import TextShape
 
 
 class CallSink(Protocol):
@@ -86,6 +87,19 @@ class ToolFormat(Protocol):
         """An expression for one turn's calls (one or more; exactly one unless `parallel`)."""
 
 
+@runtime_checkable
+class UnmarkedFormat(ToolFormat, Protocol):
+    """A format whose calls look like JSON documents, for requests that allow either.
+
+    `openings`: how calls of these tools begin, each alike up to the tool's name; no document begins so.
+    `exact_parser`: reads nothing else as a call.
+    """
+
+    def openings(self, tools: Sequence[Tool]) -> tuple[str, ...]: ...
+
+    def exact_parser(self, tools: Sequence[Tool]) -> CallParser: ...
+
+
 class GrammarBuilder(Protocol):
     """Expressions are strings in the target notation; only the builder looks inside them."""
 
@@ -94,8 +108,8 @@ class GrammarBuilder(Protocol):
     def json(self, schema: Mapping[str, Any]) -> str:
         """A JSON value of that schema."""
 
-    def text_until(self, *ends: str) -> str:
-        """Free text up to, not including, one of the markers."""
+    def text_until(self, *ends: str, shapes: Sequence[TextShape] = ()) -> str:
+        """Text up to, not including, one of the markers: free, or of one of the shapes."""
 
     def seq(self, *parts: str) -> str: ...
 

@@ -13,6 +13,7 @@ from inference.toolcall_formats.base import CallSink, GrammarBuilder
 from inference.toolcall_formats.json_text import MAX_DEPTH, MAX_SCALAR_CHARS, Emit, escaped, number_or_word
 from inference.toolcall_formats.literal_grammar import Notation, Writer
 from inference.toolcall_formats.source import Markers, NotACall, Source, Steps
+from inference.toolcall_formats.text_shapes import text_shapes
 
 OPEN, CLOSE, QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
 MAX_NAME_CHARS: Final = 256
@@ -149,7 +150,8 @@ def _written(value: object) -> str:
 
 
 def _text(g: GrammarBuilder, schema: Mapping[str, Any]) -> str:
-    return g.seq(g.literal(QUOTE), g.text_until(QUOTE), g.literal(QUOTE))
+    shapes = text_shapes({**schema, "type": "string"}, schema)
+    return g.seq(g.literal(QUOTE), g.text_until(QUOTE, shapes=shapes), g.literal(QUOTE))
 
 
 _NOTATION: Final = Notation(key=lambda key: f"{key}:", written=_written, text=_text, roomy=False)

@@ -138,6 +138,8 @@ def _escape(source: Source) -> Steps[str]:
     if char == "u":
         source.take(1)
         digits = yield from _hex_digits(source)
+        if source.is_cut_off:
+            raise NotACall
         return "\\u" + digits if len(digits) == 4 else "\\\\u" + digits
     if char in '"\\/bfnrt':
         source.take(1)

@@ -14,6 +14,7 @@ from typing import Final
 from inference.chat import Tool, ToolCall
 from inference.toolcall_formats.base import CallSink, GrammarBuilder
 from inference.toolcall_formats.json_calls import json_call_grammar, read_objects
+from inference.toolcall_formats.json_text import json_value
 from inference.toolcall_formats.python_calls import read_arguments
 from inference.toolcall_formats.source import NotACall, Source, Steps
 
@@ -38,6 +39,12 @@ class Llama3:
     def parser(self, tools: Sequence[Tool]) -> Llama3:
         return self
 
+    def openings(self, tools: Sequence[Tool]) -> tuple[str, ...]:
+        return tuple(map(_opening, tools))
+
+    def exact_parser(self, tools: Sequence[Tool]) -> ExactLlama3:
+        return ExactLlama3(tools)
+
     def read(self, start: str, source: Source, sink: CallSink) -> Steps[None]:
         if start == "{":
             yield from read_objects(source, sink, "", bare=True, opened="{")
@@ -60,6 +67,33 @@ class Llama3:
     def grammar(self, g: GrammarBuilder, tools: Sequence[Tool], *, parallel: bool) -> str:
         call = g.rule("call", json_call_grammar(g, tools, "name", "parameters"))
         return g.seq(call, g.repeat(g.seq(g.literal("; "), call))) if parallel else call
+
+
+class ExactLlama3:
+    """A CallParser of what `Llama3.grammar` allows of these tools."""
+
+    starts: tuple[str, ...] = ()
+    owns_channels = False
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._names = {_opening(tool): tool.name for tool in tools}
+        self.first_starts = tuple(self._names)
+
+    def read(self, start: str, source: Source, sink: CallSink) -> Steps[None]:
+        while start:
+            sink.begin(self._names[start])
+            yield from json_value(source, sink.arguments)
+            sink.end()
+            yield from source.space()
+            yield from source.expect("}")
+            if not (yield from source.accept(";")):
+                return
+            yield from source.space()
+            start = yield from source.expect(*self._names)
+
+
+def _opening(tool: Tool) -> str:
+    return f'{{"name": {json.dumps(tool.name)}, "parameters": '
 
 
 LLAMA3: Final = Llama3()

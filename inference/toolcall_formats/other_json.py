@@ -1,6 +1,6 @@
 """Families that write JSON objects between markers of their own: one line of facts each.
 
-Cohere Command R7B and A, Nemotron Nano 2, Apriel, FireFunction, GigaChat 3.1.
+Cohere Command R7B and A, Nemotron Nano 2, Apriel, FireFunction, GigaChat 3 and 3.1.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ APRIEL: Final = JsonCalls(
     open="<tool_calls>",
     close="</tool_calls>",
     taught=lambda template: "<tool_calls>[" in template,
+)
+GIGACHAT_3: Final = JsonCalls(
+    name="gigachat-3",
+    open="<|message_sep|>\n\nfunction call<|role_sep|>\n",
+    close="",
+    each=True,
+    in_list=False,
+    taught=lambda template: "<|message_sep|>" in template and "'function call'" in template,
 )
 FIREFUNCTION: Final = JsonCalls(
     name="firefunction",

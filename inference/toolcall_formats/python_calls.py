@@ -155,6 +155,8 @@ def _escape(source: Source) -> Steps[str]:
     if char not in _HEX_DIGITS:
         return "\\" + char
     digits = yield from source.run(_HEX, at_most=_HEX_DIGITS[char])
+    if source.is_cut_off:
+        raise NotACall
     code = int(digits, 16) if len(digits) == _HEX_DIGITS[char] else -1
     is_character = 0 <= code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF
     return chr(code) if is_character else f"\\{char}{digits}"
@@ -241,7 +243,7 @@ class PythonCalls:
 
 def _text(g: GrammarBuilder, schema: Mapping[str, Any]) -> str:
     """In double quotes, with JSON's escapes: all of them but \\/ are Python's too."""
-    bounds = ("minLength", "maxLength", "pattern", "format")
+    bounds = ("minLength", "maxLength", "pattern", "format", "allOf")
     return g.json({"type": "string", **{key: schema[key] for key in bounds if key in schema}})
 
 

@@ -58,6 +58,12 @@ class Markers:
         return len(text)
 
 
+def _is_markup(text: str) -> bool:
+    """Whether what a marker begins with, and was cut off, is more likely that than a word."""
+    text = text.lstrip(SPACE)
+    return bool(text) and not text[0].isalnum()
+
+
 class Source:
     def __init__(self) -> None:
         self._text = ""
@@ -65,6 +71,9 @@ class Source:
         self._tape: list[str] | None = None
         self._tape_from = 0
         self.ended = False
+        self.cut = False
+        self.starved = False
+        """Whether a reader wanted more text than there was when it ended."""
 
     # --- the writing end ---
 
@@ -74,8 +83,10 @@ class Source:
         self._text = self._text[self._at :] + text
         self._at = self._tape_from = 0
 
-    def end(self) -> None:
+    def end(self, *, cut: bool = False) -> None:
+        """`cut`: not by whoever wrote it. The beginning of a marker is then nobody's text."""
         self.ended = True
+        self.cut = cut
 
     # --- a tape of what was read, for a reader that may have to take it back ---
 
@@ -96,18 +107,29 @@ class Source:
         """What has come and was not read."""
         return self._text[self._at :]
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether what was read last may lack its end."""
+        return self.cut and self.starved
+
+    def drop(self) -> None:
+        """Takes all that has come."""
+        self._at = len(self._text)
+
     def before(self, markers: Markers) -> Steps[Piece]:
         """The next certain text, and the marker after it (which is taken too)."""
         while True:
             text, start = self._text, self._at
-            held = len(text) if self.ended else markers.held_from(text, start)
+            held = markers.held_from(text, start)
+            if self.ended and not (self.cut and _is_markup(text[held:])):
+                held = len(text)
             found = markers.search(text, start)
             # A match that a longer marker may still take over waits; so does one behind that place.
-            if found is not None and (found.start() < held or held == len(text)):
+            if found is not None and (found.start() < held or held == len(text) or self.ended):
                 self._at = found.end()
                 return Piece(text[start : found.start()], found[0])
             if held > start or self.ended:
-                self._at = held
+                self._at = held if held > start else len(text)
                 return Piece(text[start:held], "")
             yield
 
@@ -115,6 +137,7 @@ class Source:
         """The next character, not taken; "" at the end."""
         while self._at >= len(self._text):
             if self.ended:
+                self.starved = True
                 return ""
             yield
         return self._text[self._at]
@@ -140,9 +163,15 @@ class Source:
         longest = max(map(len, words))
         while True:
             rest = self._text[self._at : self._at + longest]
-            if self.ended or not any(len(rest) < len(word) and word.startswith(rest) for word in words):
+            undecided = any(len(rest) < len(word) and word.startswith(rest) for word in words)
+            if self.ended or not undecided:
                 break
             yield
+        if undecided and self.ended:
+            self.starved = True
+            if self.cut:
+                self.drop()
+                return ""
         best = max((word for word in words if rest.startswith(word)), key=len, default="")
         self.take(len(best))
         return best

@@ -12,10 +12,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from inference.chat import Tool, ToolCall
 from inference.toolcall_formats.arguments import (
+    STRING,
     ParameterTypes,
     ValueWriter,
     allowed_types,
@@ -26,6 +27,7 @@ from inference.toolcall_formats.arguments import (
 )
 from inference.toolcall_formats.base import CallSink, GrammarBuilder
 from inference.toolcall_formats.source import SPACE, Markers, NotACall, Source, Steps
+from inference.toolcall_formats.text_shapes import text_shapes
 
 MAX_NAME_CHARS: Final = 256
 NAME: Final = re.compile(r"""[^\s<>{}\[\]"'=()|]+""")
@@ -145,6 +147,8 @@ class TaggedParser:
                 if tag:
                     writer.end()
                     return tag
+                if source.is_cut_off:
+                    raise NotACall
                 writer.add(piece.marker + gap)
             elif not piece.text:
                 raise NotACall
@@ -218,22 +222,29 @@ class TaggedCalls:
         return g.seq(*parts, *written(g, tags.call_close))
 
     def _parameter_grammar(self, g: GrammarBuilder, tool: Tool, key: str) -> str:
-        tags, schema = self.tags, schema_of(tool, key)
+        schema = schema_of(tool, key)
         allowed = allowed_types(schema, tool.parameters)
-        end, _ = tags.key_ends[0 if "string" in allowed else -1]
-        value = self._value_grammar(g, schema, allowed)
-        opening = [*written(g, tags.key_open), g.literal(key), *written(g, end)]
+        if "string" not in allowed:
+            return self._written(g, key, -1, g.json(schema))
+        says_type = len(self.tags.key_ends) > 1
+        if not says_type or allowed == STRING:
+            return self._written(g, key, 0, self._text(g, tool, schema))
+        found = schema if isinstance(schema, Mapping) else {}
+        text = self._text(g, tool, {"type": "string", "allOf": [found]})
+        other = g.json({**found, "type": sorted(allowed - STRING)})
+        return g.any_of(self._written(g, key, 0, text), self._written(g, key, -1, other))
+
+    def _written(self, g: GrammarBuilder, key: str, end: int, value: str) -> str:
+        """One parameter. `end`: which of `key_ends`."""
+        tags = self.tags
+        opening = [*written(g, tags.key_open), g.literal(key), *written(g, tags.key_ends[end][0])]
         bare_before = not tags.value_open.strip(SPACE)
         opening += written(g, tags.value_open, exact_before=bare_before, exact_after=True)
         return g.seq(*opening, value, *written(g, tags.value_close, exact_before=True))
 
-    def _value_grammar(self, g: GrammarBuilder, schema: Any, allowed: frozenset[str]) -> str:
-        if "string" not in allowed:
-            return g.json(schema)
-        choices = schema.get("enum") if isinstance(schema, Mapping) else None
-        if isinstance(choices, list) and choices:
-            return g.any_of(*(g.literal(value_text(choice)) for choice in choices))
-        return g.text_until(self.tags.value_close.rstrip(SPACE))
+    def _text(self, g: GrammarBuilder, tool: Tool, schema: object) -> str:
+        shapes = text_shapes(schema, tool.parameters)
+        return g.text_until(self.tags.value_close.rstrip(SPACE), shapes=shapes)
 
 
 def written(

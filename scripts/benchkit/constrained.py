@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference.chat import Sampling
-from inference.engines.llama_grammar import CompiledGrammar, GrammarCompiler, read_vocabulary
+from inference.engines.llama_constraint import CompiledGrammar
+from inference.engines.llama_grammar import GrammarCompiler, read_vocabulary
 from inference.engines.llama_native import Context, EngineLog, Model
 from inference.engines.llama_sampling import TokenSampler
 from inference.model_spec import ModelSpec

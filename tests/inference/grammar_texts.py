@@ -10,12 +10,8 @@ import numpy as np
 from llguidance import LLTokenizer
 
 from inference.chat import Tool
-from inference.engines.llama_grammar import (
-    CompiledGrammar,
-    GrammarCompiler,
-    GrammarConstraint,
-    make_tokenizer,
-)
+from inference.engines.llama_constraint import CompiledGrammar, GrammarConstraint
+from inference.engines.llama_grammar import GrammarCompiler, make_tokenizer
 from inference.grammar_lark import LarkBuilder
 from inference.grammar_vocabulary import Vocabulary
 
@@ -26,7 +22,7 @@ VOCABULARY = Vocabulary(
         *(bytes([byte]) for byte in range(256)),
         b"<eos>", b"<|end|>", b"<|calls|>", b"the", b'{"a": ',
         b">{", b">x", b"</think>x", b"</think>{", b"  ",
-        b"call>", b"\n\n", b"a<call>{", b"a<call>!",
+        b"call>", b"\n\n", b"a<call>{", b"a<call>!", b' {"n', b' {"x',
     ),
     control={"<eos>": EOG, "<|end|>": END_TURN, "<|calls|>": CALLS},
     eog=frozenset({EOG, END_TURN}),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from benchkit.harness_tools import harness_tools
 from inference.chat import Tool
 from inference.errors import InvalidRequest
-from inference.grammar import MAX_TOOLS, JsonObject, JsonSchema, ToolCalls
+from inference.grammar import MAX_TOOLS, Framing, JsonObject, JsonSchema, ToolCalls
 from tests.inference.grammar_texts import BracketCalls, MarkupCalls, accepts, compiler, written
 
 COMPILER = compiler()
@@ -476,23 +476,23 @@ def test_two_tools_with_definitions_of_the_same_name() -> None:
 
 @pytest.mark.parametrize("after", ["</think>", "<|calls|>"])
 def test_reasoning_that_has_begun_comes_first(after: str) -> None:
-    required = COMPILER.compile(_required(B), BracketCalls(), after=after)
+    required = COMPILER.compile(_required(B), BracketCalls(), Framing(after=after))
     assert accepts(required, f"hm <call>nonsense {after}\n\n<call>b {{}}</call>")
     assert not accepts(required, "<call>b {}</call>")
     assert not accepts(required, f"hm {after} text")
-    auto = COMPILER.compile(_auto(B), BracketCalls(), after=after)
+    auto = COMPILER.compile(_auto(B), BracketCalls(), Framing(after=after))
     assert accepts(auto, f"hm <call>nonsense {after} text <call>b {{}}</call>")
     assert not accepts(auto, f"hm {after} text <call>nonsense")
-    document = COMPILER.compile(JsonObject(), after=after)
+    document = COMPILER.compile(JsonObject(), framing=Framing(after=after))
     assert accepts(document, f'{{ not json {after}{{"a": 1}}')
 
 
 def test_reasoning_that_the_model_may_begin() -> None:
-    required = COMPILER.compile(_required(B), BracketCalls(), after="</think>", opens="<think>")
+    required = COMPILER.compile(_required(B), BracketCalls(), Framing(after="</think>", opens="<think>"))
     assert accepts(required, "<think>hm <call>x</think>\n<call>b {}</call>")
     assert accepts(required, "<call>b {}</call>")
     assert not accepts(required, "hm</think><call>b {}</call>")
-    auto = COMPILER.compile(_auto(B), BracketCalls(), after="</think>", opens="<think>")
+    auto = COMPILER.compile(_auto(B), BracketCalls(), Framing(after="</think>", opens="<think>"))
     assert accepts(auto, "<think>hm <call>x</think> so: <call>b {}</call>")
     assert accepts(auto, "so: <call>b {}</call>")
     assert not accepts(auto, "so: <call>x")

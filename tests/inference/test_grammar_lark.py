@@ -16,7 +16,7 @@ TOKENIZER = tokenizer()
 
 
 def builder() -> LarkBuilder:
-    return LarkBuilder(VOCABULARY.markup, {}, coerce_one_of=True)
+    return LarkBuilder(VOCABULARY.markup, {})
 
 
 def lets_through(document: str, text: str) -> bool:

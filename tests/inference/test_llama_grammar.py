@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from benchkit.constrained import Ask, Bench
 from benchkit.harness_tools import harness_tools
 from inference.chat import Sampling, Tool
-from inference.engines.llama_grammar import MAX_CACHED, GrammarCompiler, GrammarConstraint
+from inference.engines.llama_constraint import GrammarConstraint
+from inference.engines.llama_grammar import MAX_CACHED, GrammarCompiler
 from inference.errors import EngineFault, InvalidRequest
-from inference.grammar import JsonObject, JsonSchema, OutputRule, ToolCalls
+from inference.grammar import Framing, JsonObject, JsonSchema, OutputRule, ToolCalls
 from tests.inference.grammar_texts import (
     CALLS,
     END_TURN,
@@ -38,7 +39,7 @@ REQUIRED = ToolCalls(format_name="bracket", tools=(ONE,), choice="required")
 
 
 def constraint(rule: OutputRule, after: str = "", opens: str = "") -> GrammarConstraint:
-    return COMPILER.compile(rule, BracketCalls(), after=after, opens=opens).constraint()
+    return COMPILER.compile(rule, BracketCalls(), Framing(after=after, opens=opens)).constraint()
 
 
 # --- masks -------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ def test_a_grammar_is_compiled_once_and_forgotten_in_time() -> None:
     rules = [JsonSchema(schema={"const": n}) for n in range(MAX_CACHED + 1)]
     first = cache.compile(rules[0])
     assert cache.compile(JsonSchema(schema={"const": 0})) is first
-    assert cache.compile(rules[0], after="</think>") is not first
+    assert cache.compile(rules[0], framing=Framing(after="</think>")) is not first
     for rule in rules[1:]:
         cache.compile(rule)
     assert cache.compile(rules[-1]) is cache.compile(rules[-1])

@@ -16,6 +16,7 @@ from inference.reasoning_style import THINK, ReasoningStyle, detect_reasoning
 from inference.stream_parser import Delta, StreamParser
 from inference.toolcall_formats import FORMATS, detect_format, format_named
 from inference.toolcall_formats.base import ToolFormat
+from inference.toolcall_formats.frames import frame_of
 from inference.toolcall_formats.generic import instructions
 from tests.inference.toolcall_transcripts import CODE, EDIT_CODE, GOLDEN, PARIS, TOOLS, TWO, Calls, Golden
 
@@ -31,6 +32,8 @@ STYLES = {
     "solar": detect_reasoning("<|think|>"),
     "seed": detect_reasoning("<seed:think>"),
     "hunyuan": detect_reasoning("'<think{}>'.format"),
+    "kimi-k3": detect_reasoning("'<|open|>'"),
+    "minimax": detect_reasoning("<mm:think>"),
 }
 
 
@@ -137,6 +140,107 @@ def test_any_cuts(golden: Golden, at: list[int]) -> None:
 
 def test_every_format_has_golden_transcripts() -> None:
     assert {known.name for known in FORMATS} == {golden.format for golden in GOLDEN}
+
+
+# --- cut off ---------------------------------------------------------------------------------------
+
+
+def cut_off(golden: Golden, at: int) -> Heard:
+    """What is heard of an answer whose tokens were used up after `at` characters."""
+    parser = StreamParser(
+        format_named(golden.format),
+        TOOLS,
+        STYLES[golden.style],
+        starts_in_reasoning=golden.starts_in_reasoning,
+        call_id=lambda n: f"call_{n}",
+        lead=frame_of(golden.format).lead,
+    )
+    result = Heard()
+    result.add(parser.feed(golden.text[:at]))
+    result.add(parser.finish(cut=True))
+    return result
+
+
+def without_words(golden: Golden, content: str) -> str:
+    """Content without a word at its end that begins a marker: that stays, for it may be one."""
+    parser = format_named(golden.format).parser(TOOLS)
+    for marker in map(str.strip, (*parser.starts, *parser.first_starts)):
+        beginnings = [marker[:size] for size in range(len(marker), 0, -1) if marker[0].isalpha()]
+        content = content.removesuffix(next((b for b in beginnings if content.endswith(b)), ""))
+    return content
+
+
+@by_id
+def test_an_answer_cut_off_anywhere_says_no_more_than_the_whole_one(golden: Golden) -> None:
+    """No beginning of a marker, nor of a call behind one, is taken for content on the way."""
+    whole, _ = heard(
+        format_named(golden.format),
+        [golden.text],
+        STYLES[golden.style],
+        starts_in_reasoning=golden.starts_in_reasoning,
+    )
+    for at in range(len(golden.text) + 1):
+        said = cut_off(golden, at)
+        if said.content.lstrip().startswith(("{", "[", "```")):
+            continue  # a bare object: until it is known as a call it is content like any other
+        assert whole.content.startswith(without_words(golden, said.content).rstrip()), golden.text[:at]
+        assert whole.reasoning.startswith(said.reasoning.rstrip()), golden.text[:at]
+        assert len(said.calls) <= len(whole.calls)
+        for (_, name, arguments), (_, whole_name, whole_arguments) in zip(
+            said.calls, whole.calls, strict=False
+        ):
+            assert name == whole_name
+            if not golden.text[:at].endswith("\n"):  # which may be layout
+                assert whole_arguments.startswith(arguments.rstrip(", ")), golden.text[:at]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "content"),
+    [
+        ("hermes", "Look.\n<tool_ca", "Look."),
+        ("hermes", "Look.\n<", "Look."),
+        ("hermes", 'Look.\n<tool_call>\n{"name": "no', "Look."),
+        ("hermes", "Look.\n<tool_call>\nno call", "Look.\n<tool_call>\nno call"),
+        ("hermes", "Is a < b", "Is a < b"),
+        ("qwen3-xml", "Look.<tool_call>\n<functi", "Look."),
+        ("qwen3-xml", "Look.<tool_call>\n<function=no", "Look."),
+        ("glm", "Look.<tool_call>no", "Look."),
+        ("mistral", "Look.[TOOL_CALLS]no", "Look."),
+        ("mistral", "Look.[TOOL", "Look."),
+        ("llama3", '{"name": "no', ""),
+        ("llama3", '{"no": "', '{"no": "'),
+        ("generic", '{"name": "no', '{"name": "no'),
+        ("firefunction", "This is fun", "This is fun"),
+        ("firefunction", 'Ok. functools[{"na', "Ok."),
+        ("deepseek-r1", "Ok.<｜tool▁calls▁begin｜><｜tool▁call▁be", "Ok."),
+        ("harmony", "<|channel|>final<|message|>Ok.<|end|><|start|>assistant<|chan", "Ok."),
+    ],
+)
+def test_what_an_answer_cut_off_says(name: str, text: str, content: str) -> None:
+    for pieces in ([text], list(text)):
+        for cut in (True, False):
+            parser = StreamParser(format_named(name), TOOLS, None, call_id=str)
+            result = Heard()
+            for piece in pieces:
+                result.add(parser.feed(piece))
+            result.add(parser.finish(cut=cut))
+            assert not result.calls
+            if cut:
+                assert result.content.rstrip() == content
+            elif name != "harmony":
+                assert result.content == text  # the model ended there: it is what it wrote
+
+
+def test_a_call_cut_off_after_a_complete_one_stays_unheard() -> None:
+    for known in FORMATS:
+        text = known.render(rendered(TWO))
+        one = known.render(rendered(TWO[:1]))
+        lead = frame_of(known.name).lead
+        for at in range(len(one), len(text)):
+            parser = StreamParser(known, TOOLS, None, call_id=str, lead=lead)
+            result = Heard()
+            result.add(parser.feed(text[:at].removeprefix(lead)) + parser.finish(cut=True))
+            assert result.content == "", (known.name, text[:at])
 
 
 # --- render and back -----------------------------------------------------------------------------
@@ -273,9 +377,11 @@ TEMPLATES = (
     ("Muse Glimmer", "<atem:function_calls> to=self<|message|>", "atem", "muse"),
     ("Apertus", "'<|inner_prefix|>' '<|tools_prefix|>'", "apertus", "apertus"),
     ("Solar Open", "<|think|> <|tool_call:name|><tool-name><|tool_call:args|>", "solar", "solar"),
-    ("Kimi K3", "open_tag('think') '<|open|>' '<|sep|>'", "generic", "kimi-k3"),
-    ("MiniMax M3", "ns_token ~ '<tool_call>' '<mm:think>' <invoke name=", "generic", "minimax"),
-    ("Functionary 3.2", "'>>>all\n'", "generic", ""),
+    ("Kimi K3", "open_tag('think') '<|open|>' '<|sep|>'", "kimi-k3", "kimi-k3"),
+    ("MiniMax M3", "ns_token = ']<]minimax[>[' ~ '<tool_call>' '<mm:think>'", "minimax-m3", "minimax"),
+    ("Functionary 3.2", "'>>>all\n'", "functionary-3.2", ""),
+    ("Command R+", "Write 'Action:' followed by a list. use the `directly-answer` tool", "command-r", ""),
+    ("GigaChat 3", "'role': 'function call' message_sep=\"<|message_sep|>\\n\\n\"", "gigachat-3", ""),
     ("Gemma 2", "'<start_of_turn>model\n'", "generic", ""),
     ("Phi 3.5", "'<|assistant|>\n'", "generic", ""),
 )  # fmt: skip

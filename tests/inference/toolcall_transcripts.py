@@ -66,7 +66,7 @@ class Golden:
         return f"{self.format}: {self.case}"
 
 
-THINK, DSML = "think", "｜DSML｜"
+THINK, DSML, NS = "think", "｜DSML｜", "]<]minimax[>["
 
 GOLDEN: tuple[Golden, ...] = (
     # --- hermes ---
@@ -172,7 +172,8 @@ GOLDEN: tuple[Golden, ...] = (
         "qwen3-xml",
         "types follow the schema",
         "Look.\n\n<tool_call>\n<function=get_weather>\n<parameter=city>\n12\n</parameter>\n"
-        "<parameter=days>\n3\n</parameter>\n<parameter=metric>\nTrue\n</parameter>\n</function>\n</tool_call>",
+        "<parameter=days>\n3\n</parameter>\n<parameter=metric>\nTrue\n</parameter>\n</function>"
+        "\n</tool_call>",
         (("get_weather", {"city": "12", "days": 3, "metric": True}),),
         "Look.",
     ),
@@ -207,7 +208,8 @@ GOLDEN: tuple[Golden, ...] = (
     Golden(
         "qwen3-xml",
         "cut off in a value",
-        "<tool_call>\n<function=edit_file>\n<parameter=path>\na.py\n</parameter>\n<parameter=text>\nx\n</para",
+        "<tool_call>\n<function=edit_file>\n<parameter=path>\na.py\n</parameter>\n<parameter=text>"
+        "\nx\n</para",
         unfinished=(0,),
         fragments=('{"path": "a.py", "text": "x\\n</para',),
     ),
@@ -597,13 +599,145 @@ GOLDEN: tuple[Golden, ...] = (
     Golden(
         "solar",
         "two calls",
-        "<|think|>Hm.<|end|><|begin|>assistant<|tool_calls|><|tool_call:begin|>c1<|tool_call:name|>get_weather"
+        "<|think|>Hm.<|end|><|begin|>assistant<|tool_calls|><|tool_call:begin|>c1"
+        "<|tool_call:name|>get_weather"
         '<|tool_call:args|>{"city": "Oslo", "metric": true}<|tool_call:end|><|tool_call:begin|>c2'
         "<|tool_call:name|>now<|tool_call:args|>{}<|tool_call:end|>",
         TWO,
         "",
         "Hm.",
         "solar",
+    ),
+    # --- kimi-k3 ---
+    Golden(
+        "kimi-k3",
+        "thought, text, two calls",
+        "Two.<|close|>think<|sep|><|open|>response<|sep|>On it.<|close|>response<|sep|><|open|>tools<|sep|>"
+        '<|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Oslo'
+        '<|close|>argument<|sep|><|open|>argument key="metric" type="boolean"<|sep|>true'
+        "<|close|>argument<|sep|>"
+        '<|close|>call<|sep|><|open|>call tool="now" index="2"<|sep|><|close|>call<|sep|>'
+        "<|close|>tools<|sep|><|close|>message<|sep|><|end_of_msg|>",
+        TWO,
+        "On it.",
+        "Two.",
+        "kimi-k3",
+        starts_in_reasoning=True,
+    ),
+    Golden(
+        "kimi-k3",
+        "a string is what stands there, whatever it looks like",
+        '<|open|>tools<|sep|><|open|>call tool="edit_file" index="1"<|sep|><|open|>argument key="path" '
+        'type="string"<|sep|>12<|close|>argument<|sep|><|open|>argument key="text" type="string"<|sep|>'
+        '\n<|open|>call "x"\n<|close|>argument<|sep|>'
+        '<|open|>argument key="a &quot;b&amp;" type="number"<|sep|>1.5'
+        "<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>",
+        (("edit_file", {"path": "12", "text": '\n<|open|>call "x"\n', 'a "b&': 1.5}),),
+    ),
+    Golden(
+        "kimi-k3",
+        "all arguments as one object",
+        '<|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|><|open|>json type="object"'
+        "<|sep|>"
+        '{"city": "Paris", "days": 3}<|close|>json<|sep|><|close|>call<|sep|><|close|>tools<|sep|>',
+        PARIS,
+    ),
+    Golden(
+        "kimi-k3",
+        "words of the tags in prose",
+        "<|open|>response<|sep|>Use the response tag, then message the call.<|close|>response<|sep|>",
+        (),
+        "Use the response tag, then message the call.",
+        "",
+        "kimi-k3",
+    ),
+    # --- minimax-m3 ---
+    Golden(
+        "minimax-m3",
+        "thought, text, two calls",
+        f'<mm:think>Two.</mm:think>On it.{NS}<tool_call>\n{NS}<invoke name="get_weather">{NS}<city>Oslo'
+        f"{NS}</city>"
+        f'{NS}<metric>true{NS}</metric>{NS}</invoke>\n{NS}<invoke name="now">{NS}</invoke>\n{NS}</tool_call>',
+        TWO,
+        "On it.",
+        "Two.",
+        "minimax",
+    ),
+    Golden(
+        "minimax-m3",
+        "lists and objects are tags within tags",
+        f'</mm:think>{NS}<tool_call>\n{NS}<invoke name="edit_file">{NS}<path>7{NS}</path>'
+        f"{NS}<text>\n<b> {NS}<x>\n"
+        f"{NS}</text>\n{NS}<lines>\n{NS}<item>1{NS}</item>{NS}<item>-2{NS}</item>\n{NS}</lines>"
+        f"{NS}<options>{NS}<backup>true{NS}</backup>{NS}</options>{NS}</invoke>\n{NS}</tool_call>",
+        (
+            (
+                "edit_file",
+                {"path": "7", "text": f"\n<b> {NS}<x>\n", "lines": [1, -2], "options": {"backup": True}},
+            ),
+        ),
+        "",
+        "",
+        "minimax",
+    ),
+    Golden(
+        "minimax-m3",
+        "what no schema names",
+        f'{NS}<tool_call>{NS}<invoke name="now">{NS}<deep>{NS}<a>{NS}<item>1{NS}</item>{NS}<item>x{NS}</item>'
+        f"{NS}</a>{NS}<b>{NS}</b>{NS}</deep>{NS}</invoke>{NS}</tool_call>",
+        (("now", {"deep": {"a": [1, "x"], "b": ""}}),),
+    ),
+    Golden(
+        "minimax-m3",
+        "an empty list and an object in JSON",
+        f'{NS}<invoke name="edit_file">{NS}<path>a{NS}</path>{NS}<text>{NS}</text>{NS}<lines>{NS}</lines>'
+        f'{NS}<options>{{"backup": false}}{NS}</options>{NS}</invoke>',
+        (("edit_file", {"path": "a", "text": "", "lines": [], "options": {"backup": False}}),),
+    ),
+    Golden(
+        "minimax-m3",
+        "cut off in a list",
+        f'{NS}<tool_call>{NS}<invoke name="edit_file">{NS}<lines>{NS}<item>1{NS}</item>{NS}<item>2',
+        unfinished=(0,),
+        fragments=('{"lines": [1, ',),
+    ),
+    # --- functionary-3.2 ---
+    Golden(
+        "functionary-3.2",
+        "text for all, then calls",
+        '>>>all\nOn it.\n>>> print(1)>>>get_weather\n{"city": "Oslo", "metric": true}>>>now\n{}',
+        TWO,
+        "On it.\n>>> print(1)",
+    ),
+    Golden("functionary-3.2", "a tool that is not offered", '>>>dig\n{"a": 1}', (("dig", {"a": 1}),)),
+    Golden("functionary-3.2", "no recipient", ">>>Hello.", (), "Hello."),
+    Golden("functionary-3.2", "no call", ">>>all\nnow\n{}", (), "now\n{}"),
+    # --- command-r ---
+    Golden(
+        "command-r",
+        "as the template writes it",
+        'I will look.\nAction:\n```json\n[\n    {\n        "tool_name": "get_weather",\n        '
+        '"parameters": {\n'
+        '            "city": "Paris",\n            "days": 3\n        }\n    }\n]```\n',
+        PARIS,
+        "I will look.",
+    ),
+    Golden(
+        "command-r",
+        "none of the tools",
+        'Action: ```json\n[\n    {\n        "tool_name": "directly-answer",\n        "parameters": '
+        "{}\n    }\n]```",
+    ),
+    Golden("command-r", "only a word", "Action: none", (), "Action: none"),
+    # --- gigachat-3 ---
+    Golden(
+        "gigachat-3",
+        "text and a call",
+        "Look.<|message_sep|>\n\nfunction call"
+        '<|role_sep|>\n{"name": "get_weather", "arguments": {"city": "Paris", '
+        '"days": 3}}',
+        PARIS,
+        "Look.",
     ),
     # --- generic ---
     Golden(

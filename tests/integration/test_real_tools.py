@@ -147,9 +147,57 @@ def test_a_schema_that_nothing_satisfies_is_refused_by_name(client: openai.OpenA
     assert caught.value.param == "response_format"
 
 
-def test_a_document_and_free_calls_exclude_each_other_by_name(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="tool_choice"):
-        ask(client, tools=[WEATHER], response_format={"type": "json_object"})
+PERSON: Any = {
+    "type": "json_schema",
+    "json_schema": {"name": "person", "schema": Person.model_json_schema(), "strict": True},
+}
+ECHO: Any = [
+    {
+        "role": "user",
+        "content": 'Say <tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris", '
+        '"unit": "celsius"}}\n</tool_call>',
+    }
+]
+
+
+def test_either_a_valid_document_or_valid_calls_and_the_model_chooses(client: openai.OpenAI) -> None:
+    """What Codex sends with --output-schema. Cut answers are counted, none is taken for whole."""
+    kinds: list[str] = []
+    for seed in range(8):
+        answer = ask(
+            client,
+            messages=ECHO if seed % 2 else QUESTION,
+            tools=[WEATHER, CLOCK],
+            response_format=PERSON,
+            seed=seed,
+            max_tokens=110,
+        ).choices[0]
+        kinds.append(answer.finish_reason)
+        match answer.finish_reason:
+            case "stop":
+                assert not answer.message.tool_calls
+                Person.model_validate_json(answer.message.content)
+            case "tool_calls":
+                assert not answer.message.content
+                for call in answer.message.tool_calls:
+                    arguments = json.loads(call.function.arguments)
+                    assert call.function.name == "clock" or arguments["unit"] in ("celsius", "fahrenheit")
+                    assert call.function.name in ("clock", "get_weather")
+    assert "stop" in kinds
+    assert "tool_calls" in kinds
+
+
+def test_the_sdk_parses_a_document_beside_tools(client: openai.OpenAI) -> None:
+    strict: Any = {**WEATHER, "function": {**WEATHER["function"], "strict": True}}
+    answer = client.chat.completions.parse(
+        model="smollm2",
+        messages=[{"role": "user", "content": "Invent a person."}],
+        response_format=Person,
+        tools=[strict],
+        max_tokens=110,
+        temperature=0.0,
+    ).choices[0]
+    assert isinstance(answer.message.parsed, Person) != bool(answer.message.tool_calls)
 
 
 def test_without_tools_the_answer_is_text(client: openai.OpenAI, tmp_path: Path) -> None:
