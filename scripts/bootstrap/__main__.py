@@ -1,9 +1,10 @@
 """Set up this clone for a purpose, and say what is happening.
 
 scripts/set-up serve     packages, engine, demo models: what `hotseat serve` needs
-scripts/set-up test      the same, and what the tests need
+scripts/set-up test      the same, and what the tests need, harnesses included
 scripts/set-up check     what scripts/check needs; builds nothing
 scripts/set-up peer      llama-server from the engine's sources, for benchmarks; prints its path
+scripts/set-up harnesses opencode, Codex and Claude Code, with npm, into .harnesses/
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import get_args
 
 from bootstrap.failures import SetupError
+from bootstrap.harnesses import install_harnesses, install_harnesses_if_possible
 from bootstrap.peer import provide_server
 from bootstrap.places import find_places
 from bootstrap.progress import Progress
@@ -35,8 +37,15 @@ def main(arguments: list[str]) -> int:
     tools = Tools(find_places(root, os.environ), dict(os.environ), progress)
     try:
         set_up(tools, purpose)
-        if purpose == "peer":
-            print(provide_server(tools))
+        match purpose:
+            case "peer":
+                print(provide_server(tools))
+            case "harnesses":
+                install_harnesses(tools)
+            case "test":
+                install_harnesses_if_possible(tools)
+            case "serve" | "check":
+                pass
     except SetupError as error:
         progress.close()
         print(f"hotseat: error: {error}", file=sys.stderr)

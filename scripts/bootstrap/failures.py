@@ -41,7 +41,7 @@ def _row(pattern: str, cause: str, remedy: str) -> Signature:
 
 SIGNATURES = (
     _row(
-        r"No space left on device|Errno 28|Disk quota exceeded",
+        r"No space left on device|Errno 28|ENOSPC|Disk quota exceeded",
         "the disk is full",
         "free some space, or set HOTSEAT_HOME to a directory on a larger disk",
     ),
@@ -56,6 +56,26 @@ SIGNATURES = (
         "set PIP_CERT to the certificate bundle of your network",
     ),
     _row(
+        r"npm (error|ERR!) code (EINTEGRITY|EBADINTEGRITY)",
+        "a downloaded package is not the pinned one",
+        "try again; if it happens again, the npm registry or a proxy on the way serves altered files",
+    ),
+    _row(
+        r"npm (error|ERR!) code (E404|ETARGET|ENOVERSIONS)",
+        "the npm registry does not have a version that is pinned in locks/harnesses",
+        "set NPM_CONFIG_REGISTRY to a registry that is complete",
+    ),
+    _row(
+        r"npm (error|ERR!) code (SELF_SIGNED_\w+|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_\w+|CERT_\w+)",
+        "the npm registry's certificate is not trusted here",
+        "set NODE_EXTRA_CA_CERTS to the certificate bundle of your network",
+    ),
+    _row(
+        r"npm (error|ERR!) code (ENOTFOUND|EAI_AGAIN|ECONN\w+|E\w*TIMED?OUT|ERR_SOCKET\w*|ENETUNREACH)",
+        "the npm registry cannot be reached",
+        "connect this machine, or set HTTPS_PROXY or NPM_CONFIG_REGISTRY",
+    ),
+    _row(
         r"NewConnectionError|NameResolutionError|Temporary failure in name resolution|Connection refused"
         r"|Network is unreachable|Connection reset|ReadTimeoutError|Read timed out|ConnectTimeout|ProxyError"
         r"|ProtocolError|IncompleteRead",
@@ -68,7 +88,7 @@ SIGNATURES = (
         "use Python 3.11 on Linux x86-64 (HOTSEAT_PYTHON=/path/to/python3.11), or an index that is complete",
     ),
     _row(
-        r"Read-only file system|Permission denied|Errno 13",
+        r"Read-only file system|Permission denied|Errno 13|npm (error|ERR!) code E(ACCES|PERM|ROFS)",
         "a directory cannot be written to",
         "own this clone, and set HOTSEAT_HOME to a directory that you may write to",
     ),

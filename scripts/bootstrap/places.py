@@ -34,6 +34,10 @@ class Places:
         return self.root / "locks"
 
     @property
+    def harnesses(self) -> Path:
+        return self.root / ".harnesses"
+
+    @property
     def wheels(self) -> Path:
         return self.home / "wheels"
 

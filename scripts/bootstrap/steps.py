@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from bootstrap.engine_flags import EngineRequest
 
-Purpose = Literal["serve", "test", "check", "peer"]
+Purpose = Literal["serve", "test", "check", "peer", "harnesses"]
 StepName = Literal["environment", "runtime", "development", "engine", "project", "models"]
 
 # "development" installs a superset of "runtime", at the same versions, and settles both.
@@ -25,6 +25,7 @@ STEPS: dict[Purpose, tuple[StepName, ...]] = {
     "test": ("environment", "development", "engine", "project", "models"),
     "check": ("environment", "development", "project"),
     "peer": ("environment", "runtime"),
+    "harnesses": (),  # npm's, beside .venv: bootstrap/harnesses.py
 }
 
 

@@ -49,6 +49,12 @@ def failure(*tail: str) -> CommandFailed:
         ("c++: fatal error: Killed signal terminated program cc1plus", "memory ran out"),
         ("nvcc fatal   : Unsupported gpu architecture 'compute_120'", "cannot build for the GPU"),
         ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "certificate is not trusted"),
+        ("npm error code EINTEGRITY", "a downloaded package is not the pinned one"),
+        ("npm ERR! code ENOTFOUND", "the npm registry cannot be reached"),
+        ("npm error code ETIMEDOUT", "the npm registry cannot be reached"),
+        ("npm error code ETARGET", "does not have a version that is pinned"),
+        ("npm error code SELF_SIGNED_CERT_IN_CHAIN", "the npm registry's certificate is not trusted"),
+        ("npm error nospc ENOSPC: no space left on device, write", "disk is full"),
         ("OSError: [Errno 13] Permission denied: '/x/.venv/lib'", "cannot be written to"),
     ],
 )
