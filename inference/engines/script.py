@@ -6,6 +6,7 @@ A script is a TOML file. Every key is optional, an empty file is valid, an unkno
     memory_bytes = 500_000_000   # what the model claims to need, for the scheduler
     dimensions = 64              # of embeddings
     unmatched = "echo"           # or "error": what happens when no turn matches
+    requests_file = "seen.jsonl" # beside the script: a line for each request, {"turn": …, "request": …}
 
     [load]
     seconds = 2.0                # how long loading takes
@@ -25,11 +26,12 @@ A script is a TOML file. Every key is optional, an empty file is valid, an unkno
     [[turn]]                     # tried in order; the first that matches answers
     name = "delegate"            # for messages
     times = 1                    # matches no more than this often since load
+    match.contains = "…"         # in the text of any message
     match.user_contains = "…"    # in the text of the last user message
     match.user_matches = '…'     # the same by regular expression (re.search, DOTALL)
     match.system_contains = "…"  # in the text of all system and developer messages
     match.system_matches = '…'
-    match.after_tool = "write"   # the conversation ends with tool results, one of them for this tool
+    match.after_tool = "write"   # after the last answer stand tool results, one of them for this tool
     match.tool_result_contains = "…"   # in the text of those tool results
     match.tool_result_matches = '…'
     match.last_role = "user"     # role of the last message
@@ -92,6 +94,7 @@ class Model(_Table, frozen=True):
     memory_bytes: NonNegative = 0
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 64
     unmatched: Literal["echo", "error"] = "echo"
+    requests_file: FileName | None = None
 
 
 class LoadPlan(_Table, frozen=True):
@@ -112,6 +115,7 @@ class Pace(_Table, frozen=True):
 
 
 class Match(_Table, frozen=True):
+    contains: str | None = None
     user_contains: str | None = None
     user_matches: str | None = None
     system_contains: str | None = None

@@ -118,6 +118,7 @@ def common_tokens(old: Prompt, new: Prompt) -> int:
 class Scene:
     """What turns are matched against."""
 
+    texts: tuple[str, ...]
     user: str
     system: str
     last_role: str
@@ -130,15 +131,14 @@ class Scene:
 def scene(request: GenerateRequest) -> Scene:
     if isinstance(request, CompletionRequest):
         prompt = token_text(request.prompt, param="prompt")
-        return Scene(prompt, "", "user", "", frozenset(), frozenset(), 1)
+        return Scene((prompt,), prompt, "", "user", "", frozenset(), frozenset(), 1)
     messages = request.messages
     names = {call.id: call.name for message in messages for call in message.tool_calls}
-    results: list[Message] = []
-    for message in reversed(messages):
-        if message.role != "tool":
-            break
-        results.append(message)
+    # Harnesses put reminders behind tool results, as messages of the user or the system.
+    newest = takewhile(lambda message: message.role != "assistant", reversed(messages))
+    results = [message for message in newest if message.role == "tool"]
     return Scene(
+        texts=tuple(content_text(message) for message in messages),
         user=next((content_text(message) for message in reversed(messages) if message.role == "user"), ""),
         system="\n".join(
             content_text(message) for message in messages if message.role in ("system", "developer")
@@ -177,7 +177,8 @@ def candidates(script: Script, seen: Scene) -> tuple[Candidate, ...]:
 
 def _captures(match: Match, seen: Scene) -> dict[str, str] | None:
     holds = (
-        (match.user_contains is None or match.user_contains in seen.user)
+        (match.contains is None or any(match.contains in text for text in seen.texts))
+        and (match.user_contains is None or match.user_contains in seen.user)
         and (match.system_contains is None or match.system_contains in seen.system)
         and (match.tool_result_contains is None or match.tool_result_contains in seen.tool_results)
         and (match.after_tool is None or match.after_tool in seen.after_tools)

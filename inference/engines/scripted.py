@@ -62,6 +62,7 @@ from inference.engines.script_answers import (
     tokens,
 )
 from inference.engines.script_faults import Die, die, first_time, run_load
+from inference.engines.script_record import Record
 from inference.errors import ContextLengthExceeded, EngineFault, ErrorInfo, InvalidRequest
 from inference.messages import Embed, Generate, ModelFacts, Output, PromptProgress
 from inference.model_spec import ModelSpec
@@ -137,6 +138,8 @@ class ScriptedEngine:
         self._ballast = ballast
         self._clock = clock
         self._die = die
+        kept = script.model.requests_file
+        self._record = None if kept is None else Record(folder / kept)
         self._matched = [0] * len(script.turn)
         self._shared_plans: dict[int, Plan] = {}
         self._generations = 0
@@ -184,6 +187,8 @@ class ScriptedEngine:
             return
         self._generations += 1
         chosen = self._choose(job.candidates)
+        if self._record is not None:
+            self._record.add(self._name(chosen), job.work)
         if chosen is None and self._script.model.unmatched == "error":
             refusal = InvalidRequest(
                 f"no turn of the script matches this request: {Path(self._spec.path).name}"
@@ -230,6 +235,9 @@ class ScriptedEngine:
         self._due_now.clear()
         self._later.clear()
         self._ballast = None
+        if self._record is not None:
+            self._record.close()
+            self._record = None
 
     # --- from a request to a stream ----------------------------------------------------------
 
@@ -255,6 +263,9 @@ class ScriptedEngine:
             self._matched[candidate.number] += 1
             return candidate
         return None
+
+    def _name(self, chosen: Candidate | None) -> str | int | None:
+        return None if chosen is None else self._script.turn[chosen.number].name or chosen.number
 
     def _stream(self, job: Job, request: GenerateRequest, chosen: Candidate | None) -> _Stream:
         turn = self._script.turn[chosen.number] if chosen else Turn()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import struct
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from inference.chat import (
@@ -32,6 +34,7 @@ from inference.chat import (
 from inference.engines.script import parse_script, read_script
 from inference.engines.script_answers import prompt, tokens
 from inference.engines.script_faults import Death
+from inference.engines.script_record import Record
 from inference.engines.scripted import ScriptedEngine, load
 from inference.errors import (
     ConfigError,
@@ -196,6 +199,7 @@ def test_call_ids_repeat_for_the_same_conversation_and_differ_for_another() -> N
         ("match.last_role = 'tool'", chat("x", *tool_result("write", "ok"))),
         ("match.offers = ['task']", chat("x", tools=("task", "write"))),
         ("match.lacks = ['write']", chat("x", tools=("task",))),
+        ("match.contains = 'early'", chat("said early", Message(role="assistant", content="x"), "x")),
         ("match.step = 2", chat("x", Message(role="assistant", content="x"), "x")),
     ],
 )
@@ -203,6 +207,14 @@ def test_each_condition_lets_its_request_through_and_not_another(condition: str,
     bench = Bench(f"[[turn]]\n{condition}\ntext = 'yes'\n[[turn]]\ntext = 'no'")
     assert text(bench.answer(asked)) == "yes"
     assert text(bench.answer(chat("x", tools=("write",)))) == "no"
+
+
+def test_tool_results_count_with_a_reminder_behind_them_but_not_with_an_answer() -> None:
+    bench = Bench("[[turn]]\nmatch.after_tool = 'write'\ntext = 'yes'\n[[turn]]\ntext = 'no'")
+    results = tool_result("write", "ok")
+    reminder = Message(role="system", content="mind the time")
+    assert text(bench.answer(chat("x", *results, reminder))) == "yes"
+    assert text(bench.answer(chat("x", *results, Message(role="assistant", content="well"), "y"))) == "no"
 
 
 def test_all_conditions_of_a_turn_must_hold() -> None:
@@ -243,6 +255,46 @@ def test_what_one_request_captured_is_not_said_to_the_next() -> None:
     bench = Bench("[[turn]]\nmatch.user_matches = 'my name is (?P<name>.+)'\ntext = 'Hello @{name}'")
     assert text(bench.answer("my name is Ada")) == "Hello Ada"
     assert text(bench.answer("my name is Grace")) == "Hello Grace"
+
+
+def test_what_was_asked_is_written_down_in_order(tmp_path: Path) -> None:
+    source = """
+        [model]
+        requests_file = "seen.jsonl"
+        unmatched = "error"
+        [[turn]]
+        name = "greet"
+        match.user_contains = "hello"
+        [[turn]]
+        match.user_contains = "bye"
+    """
+    asked = [chat("hello", tools=("write",)), chat("bye"), chat("what?")]
+    for lives in (asked[:1], asked[1:]):  # a worker that died and its successor
+        bench = Bench(source, folder=tmp_path)
+        for request in lives:
+            bench.answer(request)
+        bench.engine.close()
+    lines = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
+    assert [line["turn"] for line in lines] == ["greet", 1, None]
+    assert [msgspec.convert(line["request"], ChatRequest) for line in lines] == asked
+    assert (tmp_path / "seen.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_record_that_cannot_be_written_fails_the_load(tmp_path: Path) -> None:
+    (tmp_path / "seen.jsonl").mkdir()
+    with pytest.raises(LoadFailed, match="requests_file"):
+        Bench("[model]\nrequests_file = 'seen.jsonl'", folder=tmp_path)
+
+
+def test_a_record_has_a_bound(tmp_path: Path) -> None:
+    record = Record(tmp_path / "seen.jsonl", max_bytes=2000)
+    for _ in range(9):
+        record.add("x", chat("hello"))
+    record.close()
+    lines = (tmp_path / "seen.jsonl").read_bytes().splitlines(keepends=True)
+    assert lines
+    assert sum(map(len, lines)) <= 2000
+    assert all(line.endswith(b"\n") for line in lines)
 
 
 def test_unmatched_requests_are_errors_where_the_script_says_so() -> None:
