@@ -47,6 +47,7 @@ class Message(Wire):
     role: Role
     content: str | tuple[Part, ...] = ""
     reasoning: str = ""
+    reasoning_signature: str = ""  # of all of `reasoning`: see ReasoningDelta
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     name: str = ""
@@ -170,7 +171,10 @@ class TextDelta(Wire):
 
 
 class ReasoningDelta(Wire):
+    """`signature` ends a thought whose author takes it back with this only; opaque to everybody else."""
+
     text: str
+    signature: str = ""
 
 
 class ToolCallDelta(Wire):
@@ -183,10 +187,12 @@ class ToolCallDelta(Wire):
 
 
 class Usage(Wire):
-    """Token counts. `input_tokens` includes `cached_tokens`; `output_tokens` includes `reasoning_tokens`."""
+    """Token counts. `input_tokens` includes `cached_tokens` and `cache_write_tokens` (a provider charges for
+    keeping those); `output_tokens` includes `reasoning_tokens`."""
 
     input_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
 

@@ -1,5 +1,5 @@
-"""Everything that is not inference: health, models, state, load, unload, reload, events, logs, metrics,
-recent requests. Nothing here but `load` and `reload` ever loads a model."""
+"""Everything that is not inference: health, models, state, load, unload, reload, events, logs, metrics.
+What the ledger knows is in ledger_api.py. Nothing here but `load` and `reload` ever loads a model."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from inference.model_spec import ModelSpec
 from inference.pool import ModelState, PoolEvent, PoolState, WorkerPool
 from proxy import sse
 from proxy.boundary import REQUEST_ID, send_json
+from proxy.config import RouteConfig
+from proxy.errors import NotLocal
 from proxy.event_stream import EventStream
-from proxy.live import Live
+from proxy.live import Current, Live
 from proxy.metrics import Metrics
 from proxy.news import News
 from proxy.operation import Operation
 from proxy.presence import Presence
 from proxy.request_log import RequestLog
-from proxy.routing import run_of
-
-MAX_LISTED_REQUESTS = 1000
+from proxy.routing import SMALL, run_of
 
 _json = msgspec.json.Encoder()
 
@@ -57,7 +57,10 @@ class ModelsEndpoint:
         states = {state.name: state for state in self._pool.state().models}
         if name is None:
             known = [self._model(entry.spec, states[model]) for model, entry in now.config.models.items()]
-            answer: dict[str, Any] = {"object": "list", "data": known}
+            known += [self._route(now, route) for route in now.config.routes.values()]
+            answer: dict[str, Any] = {"object": "list", "data": known, "roles": dict(now.config.roles)}
+        elif now.routes.is_remote(name):
+            answer = self._route(now, _route_meant(now, name))
         else:
             model = now.routes.resolve(name).model
             answer = self._model(now.config.models[model].spec, states[model])
@@ -72,10 +75,36 @@ class ModelsEndpoint:
             "created": self._created_s,
             "owned_by": "hotseat",
             "context_length": n_ctx,
+            "embeddings": spec.embeddings,
             "state": state.state,
             "aliases": list(spec.aliases),
             "error": state.error,
         }
+
+    def _route(self, now: Current, route: RouteConfig) -> dict[str, Any]:
+        """A remote one; `context_length` only where the configuration says it."""
+        provider = now.config.providers[route.provider]
+        state = "offline" if now.config.offline else "no key" if provider.lacks_key else "ready"
+        row = {
+            "id": route.name,
+            "object": "model",
+            "created": self._created_s,
+            "owned_by": route.provider,
+            "remote_model": route.model,
+            "embeddings": False,
+            "state": state,
+            "aliases": [],
+            "error": None,
+        }
+        told = {"context_length": route.context_length, "max_output_tokens": route.max_output_tokens}
+        return row | {name: limit for name, limit in told.items() if limit is not None}
+
+
+def _route_meant(now: Current, name: str) -> RouteConfig:
+    """By its name, that of a role, or a background name."""
+    config = now.config
+    canonical = name if name in config.routes else config.roles.get(name, config.roles.get(SMALL, ""))
+    return config.routes[canonical]
 
 
 class EventsEndpoint:
@@ -132,14 +161,18 @@ def admin_router(
     sampler: DeviceSampler | None = None,
 ) -> APIRouter:
     """The JSON routes under /api."""
+    ledger = operation.ledger
     router = APIRouter(prefix="/api")
 
     def local_name(name: str) -> str:
-        return operation.live.now.routes.resolve(name).model
+        routes = operation.live.now.routes
+        if routes.is_remote(name):
+            raise NotLocal(f"'{name}' is a remote route: it is neither loaded nor unloaded", param="model")
+        return routes.resolve(name).model
 
     @router.get("/state")
     async def state() -> Response:
-        return _response(_state(pool.state(), meter))
+        return _response({**_state(pool.state(), meter), "ledger": ledger.status() if ledger else None})
 
     @router.get("/device")
     async def device(samples: Annotated[int, Query(ge=0, le=KEPT_SAMPLES)] = 60) -> Response:
@@ -171,14 +204,6 @@ def admin_router(
     @router.get("/models/{name:path}/log")
     async def model_log(name: str) -> Response:
         return _response({"lines": pool.log_tail(local_name(name))})
-
-    @router.get("/requests")
-    async def requests(
-        limit: Annotated[int, Query(ge=1, le=MAX_LISTED_REQUESTS)] = 100,
-        run: Annotated[str | None, Query(max_length=64)] = None,
-        model: Annotated[str | None, Query(max_length=256)] = None,
-    ) -> Response:
-        return _response({"requests": log.recent(limit, run=run, model=model)})
 
     @router.get("/requests/{request_id}/prefix")
     async def prefix(request_id: str) -> Response:

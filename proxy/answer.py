@@ -45,6 +45,7 @@ class Answer:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
+    _signatures: list[str] = field(default_factory=list)
     _calls: dict[int, _Call] = field(default_factory=dict)
 
     def add(self, event: ChatEvent) -> None:
@@ -55,6 +56,8 @@ class Answer:
                 self.logprobs.extend(event.logprobs)
             case ReasoningDelta():
                 self._reasoning.append(event.text)
+                if event.signature:
+                    self._signatures.append(event.signature)
             case ToolCallDelta():
                 self._calls.setdefault(event.index, _Call()).add(event)
             case Finish():
@@ -69,6 +72,11 @@ class Answer:
     @property
     def reasoning(self) -> str:
         return "".join(self._reasoning)
+
+    @property
+    def reasoning_signature(self) -> str:
+        """Of all of it: what several thoughts are signed with vouches for none of the whole."""
+        return self._signatures[0] if len(self._signatures) == 1 else ""
 
     @property
     def tool_calls(self) -> list[ToolCall]:

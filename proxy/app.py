@@ -27,20 +27,28 @@ from inference.errors import InvalidRequest
 from inference.gpu import MemoryMeter
 from inference.pool import WorkerPool
 from inference.token_counts import TokenCounter
+from proxy.accounting import accounting
 from proxy.admin import EventsEndpoint, HealthEndpoint, MetricsEndpoint, ModelsEndpoint, admin_router
 from proxy.auth import AccessGuard
 from proxy.boundary import Boundary
+from proxy.connection import DECLINED_UPGRADE
 from proxy.count_tokens import CountTokensEndpoint
 from proxy.dialects import anthropic_messages, chat_completions, completions, responses
 from proxy.endpoints import EmbeddingsEndpoint, GenerationEndpoint, Services
-from proxy.errors import HttpRefusal, MethodNotAllowed, NoSuchPath
+from proxy.errors import HttpRefusal, MethodNotAllowed, NoSuchPath, NoWebSockets
 from proxy.hot_paths import HotPaths
+from proxy.ledger_api import ledger_router
+from proxy.ledger_reads import LedgerReads, SpentInLedger
 from proxy.limits import RequestLimits
 from proxy.live import Live
 from proxy.operation import Operation
-from proxy.request_log import RequestLog
+from proxy.request_log import RequestLog, RequestRecord
+from proxy.run_tokens import RunTokens
+from proxy.runs_api import runs_router
+from proxy.treatments import Treatments
 from proxy.upstreams.http_client import Deadlines
 from proxy.upstreams.local import LocalUpstream
+from proxy.upstreams.remote import RemoteUpstreams
 from proxy.upstreams.server_exchange import ServerTerms
 
 
@@ -61,9 +69,35 @@ def create_app(
     )
     app.state.stopping = asyncio.Event()
     live = operation.live
-    log = RequestLog(on_end=operation.metrics.count)
-    local = LocalUpstream(pool, operation.http, lambda model: server_terms(live, model))
-    services = Services(live=live, upstreams={"local": local}, seats=local.seats, log=log)
+    ledger = operation.ledger
+    accounts = accounting(live, sampler, None if ledger is None else SpentInLedger(ledger))
+
+    def on_end(record: RequestRecord) -> None:
+        accounts.gate.settled(record)
+        operation.metrics.count(record)
+        if ledger is not None:
+            ledger.end(record)
+
+    log = RequestLog(
+        on_begin=None if ledger is None else ledger.begin,
+        on_attempt_failed=None if ledger is None else ledger.attempt_failed,
+        price=accounts.pricing.price,
+        price_attempt=accounts.pricing.price_attempt,
+        on_end=on_end,
+    )
+    local = LocalUpstream(
+        pool, operation.http, lambda model: server_terms(live, model), at_work=accounts.pricing.at_work
+    )
+    treatments = Treatments(accounts.runs, operation.remote_http, live.now.config.recordings)
+    services = Services(
+        live=live,
+        upstreams={"local": local},
+        seats=local.seats,
+        log=log,
+        remote=RemoteUpstreams(operation.remote_http),
+        gate=accounts.gate,
+        treatments=treatments,
+    )
     posts = _add_v1(app, services, ModelsEndpoint(live, pool), operation.tokens)
     gets: dict[str, ASGIApp] = {
         "/health": HealthEndpoint(),
@@ -73,17 +107,19 @@ def create_app(
     for path, endpoint in gets.items():
         app.router.routes.append(HttpRoute(path, endpoint, methods=["GET"]))
     app.include_router(admin_router(operation, pool, meter, log, sampler))
-    for layer in _layers(live, posts):
+    app.include_router(ledger_router(LedgerReads(ledger, log)))
+    app.include_router(runs_router(accounts.runs, accounts.gate, treatments))
+    for layer in _layers(live, posts, accounts.runs):
         app.add_middleware(layer[0], **layer[1])
     return app
 
 
-def _layers(live: Live, posts: dict[str, ASGIApp]) -> list[tuple[Any, dict[str, Any]]]:
+def _layers(live: Live, posts: dict[str, ASGIApp], runs: RunTokens) -> list[tuple[Any, dict[str, Any]]]:
     """Innermost first: each is wrapped around those before it."""
     return [
         (HotPaths, {"posts": posts}),
         (RequestLimits, {"limits": lambda: live.now.limits}),
-        (AccessGuard, {"policy": lambda: live.now.access}),
+        (AccessGuard, {"policy": lambda: live.now.access, "runs": runs}),
         (Boundary, {}),
     ]
 
@@ -95,7 +131,7 @@ def _add_v1(app: FastAPI, services: Services, models: ASGIApp, tokens: TokenCoun
         "/v1/completions": GenerationEndpoint(completions, services),
         "/v1/responses": GenerationEndpoint(responses, services),
         "/v1/messages": GenerationEndpoint(anthropic_messages, services),
-        "/v1/messages/count_tokens": CountTokensEndpoint(services.live, tokens),
+        "/v1/messages/count_tokens": CountTokensEndpoint(services, tokens),
         "/v1/embeddings": EmbeddingsEndpoint(services),
     }
     for prefix in ("", "/r/{run}"):
@@ -117,6 +153,8 @@ async def _refuse(request: Request, error: Exception) -> Any:
     """Starlette's own refusals, as ours: the boundary answers them."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
+        if DECLINED_UPGRADE in request.headers:
+            raise NoWebSockets("WebSockets are not spoken here: send the request as a POST")
         allowed = (error.headers or {}).get("Allow", "")
         raise MethodNotAllowed(f"{request.method} is not allowed here: use {allowed}")
     if error.status_code == 404:

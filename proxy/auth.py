@@ -1,5 +1,10 @@
 """Who may talk to the server: keys, and the Host and Origin guard. Pure decisions, and their ASGI layer.
 
+    key of server.api_keys_env, or no keys at all    everything
+    key of [keys.NAME]                               /v1 and /r/RUN/v1, within its limits (gate.py);
+                                                     with admin = true everything
+    token of a run                                   /v1, which then means /r/RUN/v1, and /r/RUN/v1
+
 A key is a header (`Authorization: Bearer …` or `x-api-key`), never part of a URL, which ends up in
 logs and histories. Host and Origin are checked because a browser on this machine can be made to
 call a loopback server by any page it shows: DNS rebinding gives itself away by its Host, a
@@ -10,23 +15,28 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference.errors import ConfigError
+from proxy.callers import CALLER, OWNER, Caller, ScopedKey
 from proxy.config import ServerConfig
 from proxy.errors import Forbidden, Unauthorized
+from proxy.money_config import digest_of
+from proxy.run_tokens import TOKEN_PREFIX, RunTokens
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 KEYLESS_PATHS = frozenset({"/health"})
+_INFERENCE = re.compile(r"(?:/r/([^/]*))?/v1(?:/|$)")
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def check_bind(host: str, keys: Sequence[str]) -> None:
+def check_bind(host: str, keys: Sequence[object]) -> None:
     """Refuse to listen beyond loopback without a key. Raises ConfigError."""
     if not keys and not is_loopback(host):
         raise ConfigError(
@@ -52,23 +62,23 @@ class AccessPolicy:
     """`keys` empty: no key is asked for. `any_address`: the server is bound to a wildcard, so its own
     address is not known; any IP literal is then a good Host, for rebinding needs a name."""
 
-    keys: tuple[bytes, ...] = field(repr=False)
+    keys: tuple[ScopedKey, ...] = field(repr=False)
     hosts: frozenset[str]
     any_address: bool = False
 
 
-def access_policy(server: ServerConfig) -> AccessPolicy:
+def access_policy(server: ServerConfig, scoped: Sequence[ScopedKey] = ()) -> AccessPolicy:
     bind = server.host.strip("[]").lower()
     named = {host_name(host.encode()) for host in server.allowed_hosts}
     return AccessPolicy(
-        keys=tuple(key.encode() for key in server.api_keys),
+        keys=(*(ScopedKey(OWNER, digest_of(key.encode())) for key in server.api_keys), *scoped),
         hosts=frozenset(LOOPBACK_NAMES | named | ({bind} - WILDCARDS)),
         any_address=bind in WILDCARDS,
     )
 
 
-def check_access(policy: AccessPolicy, path: str, headers: Headers) -> None:
-    """Raises Forbidden or Unauthorized."""
+def check_access(policy: AccessPolicy, path: str, headers: Headers, runs: RunTokens | None = None) -> Caller:
+    """Who asks. Raises Forbidden or Unauthorized."""
     hosts: list[bytes] = []
     origins: list[bytes] = []
     presented: list[bytes] = []
@@ -84,12 +94,58 @@ def check_access(policy: AccessPolicy, path: str, headers: Headers) -> None:
     _check_host(policy, hosts)
     if origins:
         _check_origin(hosts[0], origins)
-    if policy.keys and path not in KEYLESS_PATHS and not _key_matches(policy.keys, presented):
-        raise Unauthorized(
-            "this server needs an API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'"
-            if not presented
-            else "the API key is not one of this server's"
-        )
+    if path in KEYLESS_PATHS:
+        return OWNER
+    caller = _run_caller(presented, runs) or _key_caller(policy.keys, presented)
+    _check_scope(caller, path, runs)
+    return caller
+
+
+def _run_caller(presented: list[bytes], runs: RunTokens | None) -> Caller | None:
+    """Who shows a run's token that is no longer good is refused, also where no key is asked for: else the
+    end of a run would lift its limits."""
+    tokens = [key for key in presented if key.startswith(TOKEN_PREFIX)]
+    if not tokens:
+        return None
+    for token in tokens:
+        run = runs.find(token) if runs is not None else None
+        if run is not None:
+            return run.caller
+    raise Unauthorized("the run's token is wrong, or its run has ended or expired: announce it again")
+
+
+def _key_caller(keys: tuple[ScopedKey, ...], presented: list[bytes]) -> Caller:
+    """Every pair is compared, in constant time each: neither which key nor how much of it matched shows."""
+    if not keys:
+        return OWNER
+    digests = [digest_of(candidate) for candidate in presented]
+    found: Caller | None = None
+    for digest in digests:
+        for key in keys:
+            if hmac.compare_digest(digest, key.digest):
+                found = key.caller
+    if found is not None:
+        return found
+    raise Unauthorized(
+        "this server needs an API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'"
+        if not presented
+        else "the API key is not one of this server's"
+    )
+
+
+def _check_scope(caller: Caller, path: str, runs: RunTokens | None) -> None:
+    if caller.is_admin:
+        return
+    inference = _INFERENCE.match(path)
+    if inference is None:
+        raise Forbidden("this key may ask models, and nothing else: use a key with admin = true")
+    run = inference[1]
+    if run is None or run == caller.run:
+        return
+    if caller.run is not None:
+        raise Forbidden(f"this token is of the run {caller.run!r}: use it under /r/{caller.run}/v1, or /v1")
+    if runs is not None and runs.get(run) is not None:
+        raise Forbidden("this run was announced: use its own token")
 
 
 def _check_host(policy: AccessPolicy, hosts: list[bytes]) -> None:
@@ -131,23 +187,21 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _key_matches(keys: tuple[bytes, ...], presented: list[bytes]) -> bool:
-    """Every pair is compared, in constant time each: neither which key nor how much of it matched shows."""
-    matched = False
-    for candidate in presented:
-        for key in keys:
-            matched |= hmac.compare_digest(candidate, key)
-    return matched
-
-
 class AccessGuard:
-    """ASGI layer: nothing behind it sees a request that the policy refuses."""
+    """ASGI layer: nothing behind it sees a request that the policy refuses, and everything behind it who
+    asks. With a run's token the path names the run, whether the client wrote it or not."""
 
-    def __init__(self, app: ASGIApp, policy: Callable[[], AccessPolicy]) -> None:
+    def __init__(
+        self, app: ASGIApp, policy: Callable[[], AccessPolicy], runs: RunTokens | None = None
+    ) -> None:
         self._app = app
         self._policy = policy
+        self._runs = runs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            check_access(self._policy(), scope["path"], scope["headers"])
+            caller = check_access(self._policy(), scope["path"], scope["headers"], self._runs)
+            scope[CALLER] = caller
+            if caller.run is not None and not scope["path"].startswith("/r/"):
+                scope["path"] = f"/r/{caller.run}{scope['path']}"
         await self._app(scope, receive, send)

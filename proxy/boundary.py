@@ -9,7 +9,7 @@ import os
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.errors import HotseatError
-from proxy.error_shapes import error_body
+from proxy.error_shapes import error_body, id_header
 from proxy.errors import ClientGone, HeaderList, headers_of, status_of, unexpected
 
 REQUEST_ID = "hotseat.request_id"
@@ -46,7 +46,9 @@ class Boundary:
 
         async def watched_send(message: Message) -> None:
             nonlocal started
-            started = True
+            if not started:
+                started = True
+                message = _with_id(message, scope["path"], request_id)
             await send(message)
 
         try:
@@ -63,7 +65,11 @@ class Boundary:
         if started:
             _log.error("request %s failed after its answer had begun; the connection is cut", request_id)
         else:
-            await _answer(failure, scope, send)
+            await _answer(failure, scope, watched_send)
+
+
+def _with_id(start: Message, path: str, request_id: str) -> Message:
+    return {**start, "headers": [*start["headers"], (id_header(path), request_id.encode())]}
 
 
 async def send_json(send: Send, body: bytes, headers: HeaderList, status: int = 200) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -21,12 +23,29 @@ import click
 from inference.errors import HotseatError
 from proxy.cli_operate import load, ps, reload, unload
 from proxy.cli_options import config_option, connect, json_option, server_option, shown_size, table
+from proxy.cli_prices import prices
+from proxy.cli_spend import spend
 from proxy.client import ClientError
 
 if TYPE_CHECKING:
     from proxy.server import Serving
 
 USAGE_EXIT, INTERRUPT_EXIT = 2, 130
+
+
+class JoinedCommand(click.Command):
+    """A command of another package, known by an import string until somebody wants it."""
+
+    def __init__(self, name: str, place: str, short_help: str) -> None:
+        super().__init__(name, short_help=short_help)
+        self._place = place
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The real command's: that is whom click then asks for help and invokes."""
+        command: click.Command = pkgutil.resolve_name(self._place)
+        return command.make_context(info_name, args, parent, **extra)
 
 
 class HotseatGroup(click.Group):
@@ -202,8 +221,16 @@ def _server_states(server: str | None) -> dict[str, str]:
     return {str(model["name"]): str(model["state"]) for model in state.get("models", [])}
 
 
-for _command in (ps, load, unload, reload):
+for _command in (ps, load, unload, reload, prices, spend):
     main.add_command(_command)
+main.add_command(
+    JoinedCommand(
+        "launch", "bench.cli:launch", "Start opencode, Codex or Claude Code on this server's models."
+    )
+)
+main.add_command(
+    JoinedCommand("bench", "bench.cli:bench", "Compare harnesses and models on tasks, counted on the wire.")
+)
 
 
 @main.command()
@@ -268,16 +295,18 @@ def logs(name: str | None, follow: bool, server: str | None) -> None:
 @config_option
 @json_option
 def doctor(config_path: Path | None, as_json: bool) -> int:
-    """Check engine, device, models, keys and port; exit 1 if something is broken.
+    """Check engine, device, models, keys, port and harnesses; exit 1 if something is broken.
 
     \b
     hotseat doctor
     hotseat doctor --json
     """
-    from proxy.doctor import examine
+    from proxy.doctor import Finding, examine
 
+    verdicts = pkgutil.resolve_name("bench.harnesses.installed:verdicts")(os.environ)
+    harnesses = (Finding("cli", verdict.status, verdict.text, verdict.remedy) for verdict in verdicts)
     findings = []
-    for finding in examine(config_path, os.environ):
+    for finding in chain(examine(config_path, os.environ), harnesses):
         findings.append(finding)
         if not as_json:
             remedy = f": {finding.remedy}" if finding.remedy else ""

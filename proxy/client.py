@@ -75,6 +75,11 @@ class Client:
         """Let the server read its models.toml again."""
         return _object(self._answer("POST", "/api/reload", None))
 
+    def spending(self, by: str, since: float | None) -> dict[str, Any]:
+        """What the server's ledger says was spent, by group; `since` is of the epoch."""
+        query = f"by={quote(by)}" + ("" if since is None else f"&since={since}")
+        return _object(self._answer("GET", f"/api/spend?{query}", ANSWER_TIMEOUT_S))
+
     def log_lines(self, model: str) -> list[str]:
         answer = _object(self._answer("GET", f"/api/models/{quote(model, safe='')}/log", ANSWER_TIMEOUT_S))
         return [str(line) for line in answer.get("lines", [])]

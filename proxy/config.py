@@ -7,7 +7,6 @@ config_file.py's; where a model's file lies is model_files.py's.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from inference.chat import Sampling
 from inference.errors import ConfigError
@@ -28,43 +26,31 @@ from proxy.config_file import (
     LimitsSection,
     MemorySection,
     ModelSection,
-    ProviderSection,
     RolesSection,
-    RouteSection,
     ServerSection,
     key_error,
     near_names,
     read_sections,
 )
-from proxy.model_files import ModelFile, expand_home, find_path, find_source, hotseat_home
-
-DialectName = Literal["chat-completions", "responses", "anthropic-messages"]
+from proxy.ledger_config import LedgerConfig, ledger_config
+from proxy.model_files import ModelFile, expand_home, find_path, find_source, hotseat_home, state_home
+from proxy.money_config import MoneyConfig, money_config
+from proxy.remote_config import (
+    ProviderConfig as ProviderConfig,
+)
+from proxy.remote_config import (
+    RouteConfig as RouteConfig,
+)
+from proxy.remote_config import (
+    check_fallbacks,
+    provider_config,
+    route_config,
+)
+from proxy.secret import Secret as Secret
 
 SHIPPED = Path(__file__).parents[1] / "models.toml"
 MAX_FILE_BYTES = 2**20
 DEFAULT_API_KEYS_ENV = "HOTSEAT_API_KEY"  # where the client takes its key from, too
-
-
-class Secret(str):
-    """A key. Compares and encodes as text, but shows itself only through `reveal()`.
-
-    repr, str and format all hide it: what is interpolated into a log line or an error by
-    accident is "<secret>".
-    """
-
-    __slots__ = ()
-
-    def reveal(self) -> str:
-        return str.__str__(self)[:]
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-    def __str__(self) -> str:
-        return "<secret>"
-
-    def __format__(self, format_spec: str) -> str:
-        return "<secret>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,27 +104,6 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderConfig:
-    """A remote service. `api_key` None: the variable `api_key_env` is not set (or none is named)."""
-
-    name: str
-    base_url: str
-    api_key_env: str | None = None
-    api_key: Secret | None = field(default=None, repr=False)
-    dialects: tuple[DialectName, ...] = ("chat-completions",)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RouteConfig:
-    """A name that clients ask for, and who answers it: `provider` under its own id `model`."""
-
-    name: str
-    provider: str
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """`models`, `providers`, `routes` by name. `roles` map to canonical model or route names.
 
@@ -155,6 +120,9 @@ class Config:
     routes: Mapping[str, RouteConfig] = field(default_factory=dict)
     offline: bool = False
     models_dir: Path = Path("models")
+    money: MoneyConfig = field(default_factory=MoneyConfig)
+    ledger: LedgerConfig | None = None  # None: none is kept
+    recordings: Path | None = None  # None: no run can record or replay
 
 
 def load_config(
@@ -167,17 +135,25 @@ def load_config(
     offline: bool = False,
 ) -> Config:
     """Read `path`; the keyword arguments override it. Raises ConfigError."""
-    text = _read_text(path)
+    text = read_config_text(path)
     origin = _Origin(path.absolute(), text, str(path), environ, hotseat_home(environ) / "models")
     sections = read_sections(text, str(path))
     models = {name: _model(origin, sections, name) for name in sections.models}
-    providers = {name: _provider(origin, name, section) for name, section in sections.providers.items()}
-    routes = {name: _route(origin, name, section, providers) for name, section in sections.routes.items()}
+    providers = {
+        name: provider_config(name, section, environ, origin.path.parent, origin.error)
+        for name, section in sections.providers.items()
+    }
+    routes = {
+        name: route_config(name, section, providers, origin.error)
+        for name, section in sections.routes.items()
+    }
     names = _canonical_names(origin, models, routes)
+    check_fallbacks(routes, names, origin.error)
     memory = sections.memory
+    server = _server(origin, sections.server, host, port)
     return Config(
         path=origin.path,
-        server=_server(origin, sections.server, host, port),
+        server=server,
         memory=MemoryConfig(
             device=memory.device,
             budget_bytes=_budget(memory, budget_bytes),
@@ -191,6 +167,9 @@ def load_config(
         routes=MappingProxyType(routes),
         offline=offline,
         models_dir=origin.models_dir,
+        recordings=state_home(environ) / "recordings",
+        ledger=ledger_config(sections.ledger, state_home(environ), origin.path.parent, environ, origin.error),
+        money=money_config(sections, origin.path.parent, environ, origin.error, server.api_keys),
     )
 
 
@@ -222,7 +201,8 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path:
     raise ConfigError(f"no configuration: expected {places}: name one with --config")
 
 
-def _read_text(path: Path) -> str:
+def read_config_text(path: Path) -> str:
+    """Raises ConfigError."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -355,39 +335,6 @@ def _kv_store_fields(origin: _Origin, section: KvStoreSection | None) -> dict[st
         "kv_store_limit_bytes": section.limit,
         "kv_store_max_age_s": section.max_age,
     }
-
-
-def _provider(origin: _Origin, name: str, section: ProviderSection) -> ProviderConfig:
-    if section.api_key_env and section.base_url.startswith("http://") and not _is_loopback(section.base_url):
-        message = "a key would cross the network in clear text: use https"
-        raise origin.error(("providers", name, "base_url"), message, value=section.base_url)
-    key = origin.environ.get(section.api_key_env, "").strip() if section.api_key_env else ""
-    return ProviderConfig(
-        name=name,
-        base_url=section.base_url,
-        api_key_env=section.api_key_env,
-        api_key=Secret(key) if key else None,
-        dialects=tuple(section.dialects),
-        headers=MappingProxyType(dict(section.headers)),
-    )
-
-
-def _is_loopback(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _route(
-    origin: _Origin, name: str, section: RouteSection, providers: Mapping[str, ProviderConfig]
-) -> RouteConfig:
-    if section.provider not in providers:
-        near = near_names(section.provider, list(providers))
-        message = f"no such provider; {near}"
-        raise origin.error(("routes", name, "provider"), message, value=section.provider)
-    return RouteConfig(name=name, provider=section.provider, model=section.model)
 
 
 def _canonical_names(

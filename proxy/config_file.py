@@ -12,16 +12,19 @@ import re
 import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from inference.errors import ConfigError
 from inference.model_spec import EngineName, KvType, Pooling
 from inference.toolcall_formats import FORMATS
+from proxy.config_section import MAX_N_CTX, EnvName, Name, PositiveSeconds, RouteName, Seconds, Section, Text
+from proxy.config_section import matches as _matches
+from proxy.ledger_config import LedgerSection
+from proxy.money_config import BudgetsSection, EnergySection, KeySection, PricesSection
+from proxy.remote_sections import ProviderSection, RouteSection
 from proxy.units import parse_bytes, parse_duration_s
 
-MAX_N_CTX = 2**24
 TOOL_FORMATS = tuple(known.name for known in FORMATS)
 MAX_SLOTS = 256
 MAX_WORDS = 1000  # of a command
@@ -63,43 +66,6 @@ def _tool_format(value: str) -> str:
     return value
 
 
-def _matches(pattern: str, expected: str) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if compiled.fullmatch(value) is None:
-            raise ValueError(f"expected {expected}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _base_url(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("expected an http:// or https:// address")
-    if url.username is not None or url.query or url.fragment:
-        raise ValueError("expected an address without user, query or fragment; keys belong in api_key_env")
-    return value.rstrip("/")
-
-
-_KEY_HEADERS = {"authorization", "x-api-key", "api-key", "cookie", "proxy-authorization"}
-_TRANSPORT_HEADERS = {"host", "content-length", "content-type", "transfer-encoding", "connection"}
-
-
-def _headers(value: dict[str, str]) -> dict[str, str]:
-    for name, text in value.items():
-        if re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) is None:
-            raise ValueError(f"expected header names of letters, digits and '-', found {name!r}")
-        if name.lower() in _KEY_HEADERS:
-            raise ValueError(f"header {name!r} carries a key: name its variable in api_key_env instead")
-        if name.lower() in _TRANSPORT_HEADERS:
-            raise ValueError(f"header {name!r} is set by Hotseat itself: remove it")
-        if len(text) > 1000 or re.search(r"[^\x20-\x7e]", text):
-            raise ValueError(f"expected printable ASCII, at most 1000 characters, in header {name!r}")
-    return value
-
-
 def _env(value: dict[str, str]) -> dict[str, str]:
     for name in value:
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name) is None:
@@ -116,31 +82,14 @@ def _name_pattern(value: str) -> str:
     return value
 
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._:+@-]{0,127}"
-_EXPECTED_NAME = "up to 128 letters, digits and . _ : + @ -, starting with a letter or digit"
-
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-Seconds = Annotated[float, BeforeValidator(parse_duration_s)]
-PositiveSeconds = Annotated[float, Field(gt=0), BeforeValidator(parse_duration_s)]
 Queue = Annotated[int, Field(ge=1, le=100_000)]
-# Capitals only: a key pasted here instead of a name is refused, and not shown.
-EnvName = Annotated[
-    str, _matches(r"[A-Z_][A-Z0-9_]{0,127}", "the name of an environment variable, in capitals, not the key")
-]
-Name = Annotated[str, _matches(_NAME, _EXPECTED_NAME)]
 NamePattern = Annotated[str, AfterValidator(_name_pattern)]
-RouteName = Annotated[str, _matches(rf"{_NAME}(/{_NAME}){{0,3}}", f"{_EXPECTED_NAME}, parts joined by /")]
 HostName = Annotated[str, _matches(r"[A-Za-z0-9._:\[\]-]{1,255}", "a host name or address, without scheme")]
 Device = Annotated[str, _matches(r"auto|cpu|cuda:\d{1,2}", '"auto", "cpu" or "cuda:0"')]
-Dialect = Literal["chat-completions", "responses", "anthropic-messages"]
-Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 # --- sections ----------------------------------------------------------------------------------
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class LimitsSection(Section):
@@ -248,32 +197,25 @@ class RolesSection(Section):
     background: list[NamePattern] = Field(default=[], max_length=100)
 
 
-class ProviderSection(Section):
-    base_url: Annotated[str, AfterValidator(_base_url)]
-    api_key_env: EnvName | None = None
-    dialects: list[Dialect] = Field(default=["chat-completions"], min_length=1)
-    headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
-
-
-class RouteSection(Section):
-    provider: Name
-    model: Text
-
-
 class FileSections(Section):
     server: ServerSection = ServerSection()
     memory: MemorySection = MemorySection()
     defaults: DefaultsSection = DefaultsSection()
-    models: dict[Name, ModelSection] = {}
+    models: dict[Name, ModelSection] = Field(default={})
     roles: RolesSection = RolesSection()
-    providers: dict[Name, ProviderSection] = {}
-    routes: dict[RouteName, RouteSection] = {}
+    providers: dict[Name, ProviderSection] = Field(default={})
+    routes: dict[RouteName, RouteSection] = Field(default={})
+    keys: dict[Name, KeySection] = Field(default={})
+    budgets: BudgetsSection = BudgetsSection()
+    energy: EnergySection = EnergySection()
+    prices: PricesSection = PricesSection()
+    ledger: LedgerSection = LedgerSection()
 
 
 # Keys that exist in the wider design. Accepting them without effect would be a lie, and "unknown
 # key" would be a riddle.
 _NOT_IN_THIS_VERSION = {
-    ("providers", "*", "prices"): "the price book is not part of this version",
+    ("providers", "*", "prices"): "prices are in the book that [prices] names",
 }
 COMMAND_KEYS = ("command", "env", "health_path", "health_timeout", "stop_command", "memory")
 _NOT_A_DEFAULT = {"source", "path", "aliases", *COMMAND_KEYS}
@@ -322,8 +264,8 @@ def _shown(value: object) -> str:
 
 
 # Where people paste keys by mistake: what stands there is never repeated.
-_MAY_HOLD_A_KEY = {"api_keys_env", "api_key_env", "base_url", "headers", "env"}
-_REQUIRED = {"base_url", "provider", "model"}
+_MAY_HOLD_A_KEY = {"api_keys_env", "api_key_env", "api_key_file", "base_url", "url", "headers", "env", "keys"}
+_REQUIRED = {"provider", "model"}
 
 
 def _problem_text(problem: Any, text: str, file: str) -> str:

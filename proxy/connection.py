@@ -34,6 +34,9 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_URL_BYTES = 8 * 1024
 MAX_CONNECTIONS = 900  # below the usual 1024 descriptors of a process: workers and files need some too
 LINGER_S = 2.0
+DECLINED_UPGRADE = "x-declined-upgrade"
+"""Stands in for the header `upgrade` of a request that goes on without: routes may want to answer 426."""
+
 KEEP_ALIVE_S = 30  # longer than the idle time of common client pools, which would meet a closing socket
 
 _log = logging.getLogger("hotseat.connection")
@@ -148,7 +151,10 @@ class GuardedProtocol(HttpToolsProtocol):
         httptools hands over to the other protocol where the head ends: a body would be lost, or read
         as the next request. Java's HTTP client offers h2c with every POST.
         """
-        kept = [name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade"]
+        kept = [
+            (DECLINED_UPGRADE.encode() if name == b"upgrade" else name) + b": " + value + b"\r\n"
+            for name, value in self.headers
+        ]
         request_line = b"%s %s HTTP/1.1\r\n" % (self._upgrade_method, self.url)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does

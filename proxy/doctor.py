@@ -183,13 +183,11 @@ def check_keys(config: Config) -> Iterator[Finding]:
     except HotseatError as error:
         yield Finding("keys", "fail", error.message)
     for provider in config.providers.values():
-        if provider.api_key_env is None:
-            continue
-        if provider.api_key is None:
-            remedy = f"export {provider.api_key_env} to use it"
+        if provider.lacks_key:
+            remedy = f"put it into {provider.key_place} to use it"
             yield Finding("keys", "note", f"provider {provider.name}: no key", remedy)
-        else:
-            yield Finding("keys", "ok", f"provider {provider.name}: key set in {provider.api_key_env}")
+        elif provider.api_key is not None:
+            yield Finding("keys", "ok", f"provider {provider.name}: key set in {provider.key_place}")
 
 
 # --- port --------------------------------------------------------------------------------------

@@ -8,36 +8,36 @@ router that FastAPI brings; a streamed token costs 4.5 µs before the socket.
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
-from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, Finish, GenerateRequest
-from inference.errors import HotseatError, WorkerCrashed
-from inference.messages import PrefixReport, PromptProgress
-from inference.scheduler_events import Lane
-from proxy.answer import NO_WAITS, Answer, Served, Waits
+from inference.chat import ChatRequest, EmbeddingRequest, Embeddings, Finish
+from inference.errors import HotseatError
+from proxy.answer import Answer, Served, Waits
+from proxy.attribution import attribute, digests
 from proxy.boundary import ANSWER_HEADERS, REQUEST_ID, send_json
+from proxy.callers import CALLER, OWNER
 from proxy.dialects import embeddings
-from proxy.errors import ClientGone, HeaderList, RequestTimedOut, unexpected
 from proxy.event_stream import EventStream
+from proxy.gate import Gate
+from proxy.generation import Generation, for_model, gather, stream_answer, timed_out, wait_headers
 from proxy.guests import Seat, stand_in
 from proxy.lanes import lane_of
 from proxy.limits import read_body
 from proxy.live import Current, Live
 from proxy.presence import Presence
+from proxy.remote_answers import serve_embeddings, serve_remote
+from proxy.remote_attempts import Attempts, remote_request, route_headers
 from proxy.request_log import MAX_NAME_CHARS, RequestLog, RequestRecord
-from proxy.routing import Route, run_of
-from proxy.upstreams.base import Batch, Exchange, Upstream
-
-_log = logging.getLogger("hotseat.request")
+from proxy.routing import LOCAL, Route, run_of
+from proxy.treatments import Treatment, Treatments
+from proxy.upstreams.base import Exchange, Upstream
+from proxy.upstreams.remote import RemoteUpstreams
 
 
 class Call(Protocol):
@@ -48,15 +48,6 @@ class Call(Protocol):
 
     @property
     def stream(self) -> bool: ...
-
-
-class Encoder(Protocol):
-    """One per response. `begin` and `keep_alive`: see event_stream.Framing."""
-
-    def begin(self) -> bytes: ...
-    def keep_alive(self) -> bytes: ...
-    def encode(self, events: Iterable[ChatEvent], waits: Waits) -> bytes: ...
-    def error(self, error: HotseatError, request_id: str) -> bytes: ...
 
 
 class GenerationDialect(Protocol):
@@ -80,6 +71,24 @@ class Services:
     upstreams: dict[str, Upstream]
     seats: Callable[[], Sequence[Seat]]
     log: RequestLog
+    remote: RemoteUpstreams
+    gate: Gate
+    treatments: Treatments
+
+    def remote_for(self, treatment: Treatment) -> RemoteUpstreams:
+        return self.remote if treatment.remote is None else treatment.remote
+
+    def admit(
+        self,
+        scope: Scope,
+        record: RequestRecord,
+        route: Route,
+        body_bytes: int,
+        max_output_tokens: int | None,
+    ) -> None:
+        """Raises HotseatError where the caller may not ask this."""
+        caller = scope.get(CALLER, OWNER)
+        self.gate.admit(record, caller, route, body_bytes=body_bytes, max_output_tokens=max_output_tokens)
 
 
 class GenerationEndpoint:
@@ -88,20 +97,33 @@ class GenerationEndpoint:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services = self._services
         request_id = scope[REQUEST_ID]
-        with self._services.log.track(request_id, run_of(scope["path_params"]), self._dialect.NAME) as record:
+        with services.log.track(request_id, run_of(scope["path_params"]), self._dialect.NAME) as record:
             lane = lane_of(scope["headers"])
-            call = self._dialect.decode_request(await read_body(receive))
+            raw = await read_body(receive)
+            now = services.live.now
+            treatment = services.treatments.of(record.run)
+            if now.routes.remote and (
+                asked := remote_request(raw, self._dialect.NAME, scope, now, record, treatment)
+            ):
+                services.admit(scope, record, asked.route, len(raw), asked.passed.max_output_tokens)
+                explain = partial(services.log.explain, record)
+                remote, local = services.remote_for(treatment), services.upstreams[LOCAL]
+                attempts = Attempts(asked, self._dialect, remote, local, lane, explain)
+                await serve_remote(attempts, receive, send)
+                return
+            call = self._decoded(raw, scope, record)
             record.stream = call.stream
-            now = self._services.live.now
-            route = _route(now, call.request.model, record, self._services.seats)
-            scope[ANSWER_HEADERS] = route_headers(route)
-            generation = _Generation(
-                upstream=self._services.upstreams[route.upstream],
-                request=_for_model(call.request, route.model),
+            route = _route(now, call.request.model, record, services.seats)
+            scope[ANSWER_HEADERS] = route_headers(route.upstream, route.model)
+            services.admit(scope, record, route, len(raw), call.request.max_tokens)
+            generation = Generation(
+                upstream=services.upstreams[route.upstream],
+                request=for_model(treatment.request(call.request, record), route.model),
                 lane=lane,
                 record=record,
-                on_report=partial(self._services.log.explain, record),
+                on_report=partial(services.log.explain, record),
                 limit_s=now.limits.request_timeout_s,
             )
             served = Served(request_id, route.model, int(record.started_at))
@@ -109,13 +131,27 @@ class GenerationEndpoint:
             if call.stream:
                 encoder = self._dialect.StreamEncoder(call, served)
                 stream = EventStream(send, headers, keepalive_s=now.limits.keepalive_s, framing=encoder)
-                await _stream(generation, encoder, stream, receive)
+                await stream_answer(generation, encoder, stream, receive)
             else:
                 async with Presence(receive):
-                    answer, finish = await _gather(generation)
+                    answer, finish = await gather(generation)
                 waits = generation.waits
                 body = self._dialect.encode_response(call, answer, finish, served, waits)
                 await send_json(send, body, [*headers, *wait_headers(waits)])
+
+    def _decoded(self, raw: bytes, scope: Scope, record: RequestRecord) -> Any:
+        """Of one that cannot be read it is not known if it offers tools; whose it is, is."""
+        try:
+            call = self._dialect.decode_request(raw)
+        except HotseatError:
+            record.attribute(attribute(scope["headers"], has_tools=True))
+            raise
+        request = call.request
+        has_tools = isinstance(request, ChatRequest) and bool(request.tools)
+        record.attribute(attribute(scope["headers"], has_tools=has_tools))
+        if isinstance(request, ChatRequest):
+            record.system_sha, record.tools_sha = digests(request)
+        return call
 
 
 class EmbeddingsEndpoint:
@@ -123,16 +159,27 @@ class EmbeddingsEndpoint:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services = self._services
         request_id = scope[REQUEST_ID]
-        with self._services.log.track(request_id, run_of(scope["path_params"]), embeddings.NAME) as record:
+        with services.log.track(request_id, run_of(scope["path_params"]), embeddings.NAME) as record:
             lane = lane_of(scope["headers"])
-            call = embeddings.decode_request(await read_body(receive))
-            now = self._services.live.now
+            raw = await read_body(receive)
+            now = services.live.now
+            treatment = services.treatments.of(record.run)
+            if now.routes.remote and (
+                asked := remote_request(raw, embeddings.NAME, scope, now, record, treatment)
+            ):
+                services.admit(scope, record, asked.route, len(raw), 0)
+                await serve_embeddings(services.remote_for(treatment), asked, receive, send)
+                return
+            record.attribute(attribute(scope["headers"], has_tools=False))
+            call = embeddings.decode_request(raw)
             route = _route(now, call.request.model, record)
-            scope[ANSWER_HEADERS] = route_headers(route)
+            scope[ANSWER_HEADERS] = route_headers(route.upstream, route.model)
+            services.admit(scope, record, route, len(raw), 0)
             async with Presence(receive):
-                opening = self._services.upstreams[route.upstream].open(route.model, lane)
-                request = _for_model(call.request, route.model)
+                opening = services.upstreams[route.upstream].open(route.model, lane)
+                request = for_model(call.request, route.model)
                 answer, waits = await _embed(opening, request, record, now.limits.request_timeout_s)
             record.count(answer.usage)
             served = Served(request_id, route.model, int(record.started_at))
@@ -147,127 +194,13 @@ async def _embed(
     record: RequestRecord,
     limit_s: float,
 ) -> tuple[Embeddings, Waits]:
+    record.attempt_begins(record.upstream, record.model)
     try:
         async with asyncio.timeout(limit_s), opening as exchange:
             record.queue_s, record.load_s = exchange.queue_s, exchange.load_s
             return await exchange.embed(request), Waits(exchange.queue_s, exchange.load_s)
     except TimeoutError as error:
-        raise _timed_out(limit_s) from error
-
-
-# --- one generation ----------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Generation:
-    """What is asked of whom, and what became of it so far."""
-
-    upstream: Upstream
-    request: GenerateRequest
-    lane: Lane
-    record: RequestRecord
-    on_report: Callable[[PrefixReport], None]
-    limit_s: float
-    waits: Waits = NO_WAITS
-    finish: Finish | None = None
-
-
-async def _gather(generation: _Generation) -> tuple[Answer, Finish]:
-    """The whole answer at once."""
-    answer = Answer()
-
-    async def add(events: list[ChatEvent]) -> None:
-        for event in events:
-            answer.add(event)
-
-    await _run(generation, add)
-    assert generation.finish is not None
-    return answer, generation.finish
-
-
-async def _stream(generation: _Generation, encoder: Encoder, stream: EventStream, receive: Receive) -> None:
-    """The answer as it comes. The last chunk is written when the lease is over: a client that is
-    slow to take it holds no slot. It is encoded only then: dialects that number their events number
-    the keep-alives too."""
-    last_events: list[ChatEvent] = []
-
-    async def write(events: list[ChatEvent]) -> None:
-        if generation.finish is not None:
-            last_events.extend(events)
-            return
-        if not stream.started:
-            stream.headers += wait_headers(generation.waits)
-        await stream.write(stream.opening() + encoder.encode(events, generation.waits))
-
-    try:
-        async with Presence(receive, due=stream.grace_ends_s, on_due=stream.keep_alive):
-            await _run(generation, write)
-        last = stream.opening() + encoder.encode(last_events, generation.waits)
-    except ClientGone:
-        raise
-    except Exception as error:  # the request border: once the stream has started, failure is an event
-        if not stream.started:
-            raise
-        failure = _as_hotseat_error(error, generation.record.request_id)
-        generation.record.fail(failure)
-        last = encoder.error(failure, generation.record.request_id)
-    if not stream.started:
-        stream.headers += wait_headers(generation.waits)
-    await stream.write(last, more=False)
-
-
-class _OnEvents(Protocol):
-    async def __call__(self, events: list[ChatEvent], /) -> None: ...
-
-
-async def _run(generation: _Generation, on_events: _OnEvents) -> None:
-    """Lease, generate, and hand over what comes, a batch at a time. Raises HotseatError."""
-    record = generation.record
-    begun_s = time.perf_counter()
-    try:
-        async with (
-            asyncio.timeout(generation.limit_s),
-            generation.upstream.open(generation.request.model, generation.lane) as exchange,
-        ):
-            record.queue_s, record.load_s = exchange.queue_s, exchange.load_s
-            generation.waits = Waits(exchange.queue_s, exchange.load_s)
-            async with aclosing(exchange.generate(generation.request)) as batches:
-                async for batch in batches:
-                    events = _answers(batch, generation.on_report)
-                    if not events:
-                        continue
-                    if record.ttft_s is None:
-                        record.ttft_s = time.perf_counter() - begun_s
-                    last = events[-1]
-                    if isinstance(last, Finish):
-                        generation.finish = last
-                        record.finish(last)
-                    await on_events(events)
-    except TimeoutError as error:
-        raise _timed_out(generation.limit_s) from error
-    if generation.finish is None:
-        raise WorkerCrashed("the answer ended without its last word")
-
-
-def _answers(batch: Batch, on_report: Callable[[PrefixReport], None]) -> list[ChatEvent]:
-    answers: list[ChatEvent] = []
-    for event in batch:
-        if isinstance(event, PrefixReport):
-            on_report(event)
-        elif not isinstance(event, PromptProgress):
-            answers.append(event)
-    return answers
-
-
-def _timed_out(limit_s: float) -> RequestTimedOut:
-    return RequestTimedOut(f"the request took longer than {limit_s:g} s, the limit of this server")
-
-
-def _as_hotseat_error(error: Exception, request_id: str) -> HotseatError:
-    if isinstance(error, HotseatError):
-        return error
-    _log.error("request %s failed in its stream", request_id, exc_info=error)
-    return unexpected(request_id)
+        raise timed_out(limit_s) from error
 
 
 # --- routing and headers -----------------------------------------------------------------------
@@ -292,22 +225,3 @@ def _route(
 def _chats(now: Current, model: str) -> bool:
     entry = now.config.models.get(model)
     return entry is not None and not entry.spec.embeddings
-
-
-def _for_model(request: Any, model: str) -> Any:
-    """The request under the model's own name: the one asked for may be an alias or a role."""
-    return request if request.model == model else msgspec.structs.replace(request, model=model)
-
-
-def route_headers(route: Route) -> HeaderList:
-    return [
-        (b"x-hotseat-model", route.model.encode("ascii", "backslashreplace")),
-        (b"x-hotseat-upstream", route.upstream.encode("ascii", "backslashreplace")),
-    ]
-
-
-def wait_headers(waits: Waits) -> HeaderList:
-    return [
-        (b"x-hotseat-queue-ms", b"%.1f" % (waits.queue_s * 1000)),
-        (b"x-hotseat-load-ms", b"%.1f" % (waits.load_s * 1000)),
-    ]

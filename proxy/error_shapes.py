@@ -22,6 +22,7 @@ _MESSAGES = re.compile(r"(?:/r/[^/]*)?/v1/messages(?:/|$)")
 
 _TYPES = {
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
@@ -35,6 +36,11 @@ def error_body(path: str, error: HotseatError, request_id: str) -> bytes:
     if _MESSAGES.match(path):
         return anthropic_body(error, request_id)
     return openai_body(error, request_id)
+
+
+def id_header(path: str) -> bytes:
+    """Where the SDK that speaks to `path` looks for a request's id, to show it in its errors."""
+    return b"request-id" if _MESSAGES.match(path) else b"x-request-id"
 
 
 def anthropic_body(error: HotseatError, request_id: str) -> bytes:
@@ -54,9 +60,9 @@ def anthropic_error(error: HotseatError, request_id: str) -> dict[str, Any]:
 
 
 def _type_of(error: HotseatError) -> str:
-    if error.code in MAY_RETRY_LATER:
-        return "overloaded_error"
     status = status_of(error)
+    if error.code in MAY_RETRY_LATER and status != 429:
+        return "overloaded_error"
     return _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
 
 

@@ -7,10 +7,23 @@ HotseatError              inference/errors.py draws the rest of the tree
 │   ├── Unauthorized      401      ├── BodyTimeout          408
 │   ├── Forbidden         403      ├── BodyTooLarge         413
 │   ├── NoSuchPath        404      └── UnsupportedMedia     415
-│   └── MethodNotAllowed  405
+│   ├── MethodNotAllowed  405      └── NoWebSockets         426
+├── ModelNotAllowed       client   403: not among the models of the caller's key
+├── BudgetExceeded        client   402: it could cost more than is left of a budget
+├── RateLimited           client   429: the caller's key may not ask so often
+├── NoSuchRun             client   404: of DELETE /api/runs; of POST: RunTaken 409, TooManyRuns 429
 ├── OfflineRefusal        client   403: a remote route under --offline
-├── RouteNotServed        proxy    501: a remote route, which this version does not serve
+├── NotLocal              client   400: what only a local model can do, asked of a remote route
+├── ProviderKeyMissing    environment  503: no key is set for the provider of a route
+├── ProviderError         provider 502: it failed, in a way of its own
+│   ├── ProviderRejectedKey    502     ├── ProviderOverloaded     503
+│   ├── ProviderUnpaid         402     ├── ProviderCoolingDown    503: it failed too often just now
+│   ├── ProviderForbids        403     ├── ProviderSilent         504
+│   ├── ProviderUnknownModel   404     ├── ProviderUnreachable    502
+│   ├── ProviderRateLimit      429     └── ProviderBadAnswer      502
 ├── BadServerAnswer       worker   502: a model's own server answered what is no answer
+├── LedgerUnavailable     environment  503: its database cannot be asked now
+├── NoLedger              client   404: none is kept
 ├── RequestTimedOut       proxy    504: the whole request took longer than limits.request_timeout_s
 └── ClientGone            client   499 in the records; nobody is left to read it
 """
@@ -57,6 +70,14 @@ class MethodNotAllowed(HttpRefusal):
     status = 405
 
 
+class NoWebSockets(HttpRefusal):
+    """What a client waits for that would rather have a WebSocket and takes HTTP instead: Codex does."""
+
+    code = "no_websockets"
+    status = 426
+    headers: ClassVar[HeaderList] = [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]
+
+
 class BodyTimeout(HttpRefusal):
     code = "request_body_timeout"
     status = 408
@@ -78,14 +99,118 @@ class UnknownRequest(HotseatError):
     fault = "client"
 
 
+class ModelNotAllowed(HotseatError):
+    code = "model_not_allowed"
+    fault = "client"
+
+
+class BudgetExceeded(HotseatError):
+    code = "budget_exceeded"
+    fault = "client"
+
+
+class RateLimited(HotseatError):
+    code = "rate_limited"
+    fault = "client"
+
+
+class NoSuchRun(HotseatError):
+    code = "run_not_found"
+    fault = "client"
+
+
+class RunTaken(HotseatError):
+    code = "run_taken"
+    fault = "client"
+
+
+class TooManyRuns(HotseatError):
+    code = "too_many_runs"
+    fault = "client"
+
+
+class RecordingTaken(HotseatError):
+    code = "recording_taken"
+    fault = "client"
+
+
+class NoSuchRecording(HotseatError):
+    code = "recording_not_found"
+    fault = "client"
+
+
+class RecordingUnusable(HotseatError):
+    code = "recording_unusable"
+    fault = "environment"
+
+
+class NotRecorded(HotseatError):
+    """A run that replays asks what its recording does not have."""
+
+    code = "not_recorded"
+    fault = "client"
+
+
 class OfflineRefusal(HotseatError):
     code = "offline"
     fault = "client"
 
 
-class RouteNotServed(HotseatError):
-    code = "route_not_served"
-    fault = "proxy"
+class NotLocal(HotseatError):
+    code = "not_local"
+    fault = "client"
+
+
+class ProviderKeyMissing(HotseatError):
+    code = "provider_key_missing"
+    fault = "environment"
+
+
+class ProviderError(HotseatError):
+    code = "provider_error"
+    fault = "provider"
+
+
+class ProviderRejectedKey(ProviderError):
+    """Not 401: the client's own key was good, and harnesses would ask their user to log in."""
+
+    code = "provider_rejected_key"
+
+
+class ProviderUnpaid(ProviderError):
+    code = "provider_unpaid"
+
+
+class ProviderForbids(ProviderError):
+    code = "provider_forbids"
+
+
+class ProviderUnknownModel(ProviderError):
+    code = "provider_unknown_model"
+
+
+class ProviderRateLimit(ProviderError):
+    code = "provider_rate_limit"
+
+
+class ProviderOverloaded(ProviderError):
+    code = "provider_overloaded"
+
+
+class ProviderCoolingDown(ProviderOverloaded):
+    code = "provider_cooling_down"
+
+
+class ProviderSilent(ProviderError):
+    code = "provider_silent"
+
+
+class ProviderUnreachable(ProviderError):
+    code = "provider_unreachable"
+
+
+class ProviderBadAnswer(ProviderError):
+    code = "provider_bad_answer"
 
 
 class BadServerAnswer(HotseatError):
@@ -96,6 +221,16 @@ class BadServerAnswer(HotseatError):
 class RequestTimedOut(HotseatError):
     code = "request_timeout"
     fault = "proxy"
+
+
+class LedgerUnavailable(HotseatError):
+    code = "ledger_unavailable"
+    fault = "environment"
+
+
+class NoLedger(HotseatError):
+    code = "no_ledger"
+    fault = "client"
 
 
 class ClientGone(HotseatError):
@@ -110,10 +245,32 @@ _STATUS = {
     "model_not_found": 404,
     "request_not_found": 404,
     "offline": 403,
+    "model_not_allowed": 403,
+    "budget_exceeded": 402,
+    "rate_limited": 429,
+    "run_not_found": 404,
+    "run_taken": 409,
+    "too_many_runs": 429,
+    "recording_taken": 409,
+    "recording_not_found": 404,
+    "recording_unusable": 500,
+    "not_recorded": 404,
     "client_gone": 499,
     "engine_fault": 500,
-    "route_not_served": 501,
     "tokens_not_countable": 501,
+    "not_local": 400,
+    "provider_unpaid": 402,
+    "provider_forbids": 403,
+    "provider_unknown_model": 404,
+    "provider_rate_limit": 429,
+    "provider_error": 502,
+    "provider_rejected_key": 502,
+    "provider_unreachable": 502,
+    "provider_bad_answer": 502,
+    "provider_key_missing": 503,
+    "provider_overloaded": 503,
+    "provider_cooling_down": 503,
+    "provider_silent": 504,
     "worker_crashed": 502,
     "bad_answer": 502,
     "overloaded": 503,
@@ -124,22 +281,44 @@ _STATUS = {
     "invalid_model_file": 503,
     "worker_stalled": 504,
     "request_timeout": 504,
+    "ledger_unavailable": 503,
+    "no_ledger": 404,
 }
 
-MAY_RETRY_LATER = frozenset({"overloaded", "shutting_down", "model_unloaded"})
+MAY_RETRY_LATER = frozenset(
+    {
+        "overloaded",
+        "shutting_down",
+        "model_unloaded",
+        "provider_rate_limit",
+        "provider_overloaded",
+        "provider_cooling_down",
+    }
+)
 _RETRY_IS_VAIN = frozenset(
     {
         "insufficient_memory",
         "load_failed",
         "invalid_model_file",
-        "route_not_served",
         "engine_fault",
         "tokens_not_countable",
+        "provider_key_missing",
+        "provider_rejected_key",
+        "provider_unpaid",
+        "budget_exceeded",
+        "too_many_runs",
+        "recording_taken",
+        "recording_unusable",
     }
 )
 """SDKs repeat every 5xx by themselves; what a repetition cannot cure says so in x-should-retry."""
 
-_TYPES = {401: "authentication_error", 403: "permission_error"}
+_TYPES = {
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
 
 
 def status_of(error: HotseatError) -> int:

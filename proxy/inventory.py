@@ -177,6 +177,6 @@ def _model_row(found: Surveyed, server_state: str | None) -> dict[str, Any]:
 
 
 def _route_state(config: Config, provider: str) -> str:
-    """Remote routes are checked and listed, but not served by this version."""
-    needs_key = config.providers[provider].api_key_env is not None
-    return "no key" if needs_key and config.providers[provider].api_key is None else "not served yet"
+    if config.providers[provider].lacks_key:
+        return "no key"
+    return "offline" if config.offline else "ready"

@@ -17,6 +17,7 @@ from proxy.routing import RouteTable, route_table
 class Current:
     config: Config
     routes: RouteTable
+    replayed_routes: RouteTable  # of runs that replay: they need neither net nor keys
     access: AccessPolicy
     limits: Limits
 
@@ -34,6 +35,7 @@ def _current(config: Config) -> Current:
     return Current(
         config=config,
         routes=route_table(config),
-        access=access_policy(config.server),
+        replayed_routes=route_table(config, is_replay=True),
+        access=access_policy(config.server, config.money.keys),
         limits=config.server.limits,
     )

@@ -86,7 +86,7 @@ class ToolResultBlock(_Block, tag="tool_result"):
 
 
 class ThinkingBlock(_Block, tag="thinking"):
-    """`signature` vouches for the text to whoever wrote it; here it says nothing."""
+    """`signature` vouches for the text to whoever wrote it: see signatures.py."""
 
     thinking: str
     signature: str | None = None

@@ -54,6 +54,7 @@ from proxy.messages_body import (
     UrlSource,
     UserMessage,
 )
+from proxy.signatures import is_signed
 
 MAX_LISTED_TOOLS = 20
 
@@ -151,14 +152,14 @@ def _assistant(message: AssistantMessage) -> Message:
     if isinstance(message.content, str):
         return Message(role="assistant", content=message.content)
     texts: list[TextBlock] = []
-    thoughts: list[str] = []
+    thoughts: list[ThinkingBlock] = []
     calls: list[ToolCall] = []
     for block in message.content:
         match block:
             case TextBlock():
                 texts.append(block)
             case ThinkingBlock():
-                thoughts.append(block.thinking)
+                thoughts.append(block)
             case ToolUseBlock():
                 arguments = _json.encode(block.input).decode()
                 calls.append(ToolCall(id=block.id, name=block.name, arguments=arguments))
@@ -169,9 +170,16 @@ def _assistant(message: AssistantMessage) -> Message:
     return Message(
         role="assistant",
         content=_texts(texts),
-        reasoning=_BETWEEN_THOUGHTS.join(filter(None, thoughts)),
+        reasoning=_BETWEEN_THOUGHTS.join(block.thinking for block in thoughts if block.thinking),
+        reasoning_signature=_signature(thoughts),
         tool_calls=tuple(calls),
     )
+
+
+def _signature(thoughts: Sequence[ThinkingBlock]) -> str:
+    """Of the only one, if a provider signed it: see signatures.py. Several are one text here."""
+    signature = thoughts[0].signature if len(thoughts) == 1 else None
+    return signature if signature is not None and is_signed(signature) else ""
 
 
 def _texts(blocks: Sequence[TextBlock]) -> str | tuple[Part, ...]:

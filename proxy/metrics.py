@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from inference.gpu import DeviceMemory
 from inference.pool_state import ModelState, PoolEvent, PoolState
 from inference.scheduler_events import State
+from proxy.ledger import LedgerStatus
 from proxy.request_log import RequestRecord
 
 WAIT_BUCKETS_S = (0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0)
@@ -102,12 +103,18 @@ class Tally:
 
 
 class Metrics:
-    """`state` and `device` are asked at each scrape."""
+    """`state`, `device` and `ledger` are asked at each scrape; `ledger` None: none is kept."""
 
-    def __init__(self, state: Callable[[], PoolState], device: Callable[[], DeviceMemory]) -> None:
+    def __init__(
+        self,
+        state: Callable[[], PoolState],
+        device: Callable[[], DeviceMemory],
+        ledger: Callable[[], LedgerStatus] | None = None,
+    ) -> None:
         self._tallies: dict[str, Tally] = {}
         self._state = state
         self._device = device
+        self._ledger = ledger
 
     def count(self, record: RequestRecord) -> None:
         """A request has ended."""
@@ -152,6 +159,8 @@ class Metrics:
         device = self._device()
         yield GaugeMetricFamily("hotseat_device_total_bytes", "Memory of the device.", device.total_bytes)
         yield GaugeMetricFamily("hotseat_device_free_bytes", "Memory free on the device.", device.free_bytes)
+        if self._ledger is not None:
+            yield from _ledger_families(self._ledger())
 
 
 class _One(Collector):
@@ -197,6 +206,15 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[Tally], Distribution]], ...] = (
         lambda t: t.speed,
     ),
 )
+
+
+def _ledger_families(ledger: LedgerStatus) -> Iterator[Metric]:
+    yield CounterMetricFamily("hotseat_ledger_rows", "Rows written to the ledger.", ledger.written)
+    text = "Rows that the ledger will never have."
+    yield CounterMetricFamily("hotseat_ledger_dropped_rows", text, ledger.dropped)
+    text = "Rows that the next start reads from the journal."
+    yield CounterMetricFamily("hotseat_ledger_deferred_rows", text, ledger.deferred)
+    yield GaugeMetricFamily("hotseat_ledger_waiting_rows", "Rows on their way.", ledger.waiting)
 
 
 def _pool_families(state: PoolState) -> Iterator[Metric]:

@@ -37,6 +37,15 @@ def hotseat_home(environ: Mapping[str, str]) -> Path:
     return Path(expand_home("~/.cache/hotseat", environ)).absolute()
 
 
+def state_home(environ: Mapping[str, str]) -> Path:
+    """Where Hotseat keeps what cannot be fetched again: a cache may be emptied by anybody. Absolute."""
+    if environ.get("HOTSEAT_HOME"):
+        return hotseat_home(environ)
+    if state := environ.get("XDG_STATE_HOME"):
+        return (Path(state) / "hotseat").absolute()
+    return Path(expand_home("~/.local/state/hotseat", environ)).absolute()
+
+
 def expand_home(path: str, environ: Mapping[str, str]) -> str:
     """`path` with a leading ~ replaced by $HOME, or by the user's home directory without one."""
     if path == "~" or path.startswith("~/"):

@@ -5,22 +5,18 @@ Unknown fields are ignored: every server adds its own. Known ones must have thei
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
 from inference.chat import Timings, TokenLogprob, Usage
+from proxy.error_signs import UNPAID_STATUS, signs_of
 from proxy.upstream_errors import BadAnswer, Reported
 
 MAX_MESSAGE_CHARS = 2000
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the JSON it was told to expect."""
-
-_OVERFLOW_CODES = frozenset({"exceed_context_size_error", "context_length_exceeded"})
-_OVERFLOW_WORDS = re.compile(r"maximum context length|exceeds? the (available )?context", re.IGNORECASE)
-"""vLLM and SGLang give no code of their own for it."""
 
 
 class FunctionDelta(msgspec.Struct):
@@ -72,6 +68,7 @@ class Choice(msgspec.Struct):
 
 class PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None  # OpenRouter's
 
 
 class CompletionDetails(msgspec.Struct):
@@ -143,6 +140,7 @@ def usage_of(usage: UsageBody | None, timings: TimingsBody | None) -> Usage:
     return Usage(
         input_tokens=_first(usage.prompt_tokens, timings.cache_n + timings.prompt_n),
         cached_tokens=_first(prompt_details.cached_tokens, timings.cache_n),
+        cache_write_tokens=_first(prompt_details.cache_write_tokens, 0),
         output_tokens=_first(usage.completion_tokens, timings.predicted_n),
         reasoning_tokens=_first(completion_details.reasoning_tokens, 0),
     )
@@ -225,27 +223,20 @@ def reported(error: Any, *, status: int | None = None, retry_after_s: float | No
     fields = error if isinstance(error, dict) else {"message": error}
     message = fields.get("message") or fields.get("detail") or fields.get("error")
     text = message if isinstance(message, str) and message.strip() else "no reason was given"
-    codes = {fields.get("code"), fields.get("type")} if _all_hashable(fields) else set()
-    names = [code for code in codes if isinstance(code, str)]
+    codes = [code for code in (fields.get("code"), fields.get("type")) if isinstance(code, str) and code]
+    signs = signs_of(text, codes, fields)
+    status = status if status is not None else _status(fields.get("code"))
     return Reported(
         " ".join(text.split())[:MAX_MESSAGE_CHARS],
-        status=status if status is not None else _status(fields.get("code")),
-        code=min(names) if names else "",
+        status=UNPAID_STATUS if signs.is_unpaid else status,
+        code=codes[0] if codes else "",
         param=fields.get("param") if isinstance(fields.get("param"), str) else None,
-        retry_after_s=retry_after_s,
-        is_overflow=bool(_OVERFLOW_CODES & set(names) or _OVERFLOW_WORDS.search(text)),
-        n_tokens=_count(fields.get("n_prompt_tokens")),
-        n_ctx=_count(fields.get("n_ctx")),
+        retry_after_s=signs.retry_after_s if retry_after_s is None else retry_after_s,
+        is_overflow=signs.is_overflow,
+        n_tokens=signs.n_tokens,
+        n_ctx=signs.n_ctx,
     )
-
-
-def _all_hashable(fields: dict[str, Any]) -> bool:
-    return not any(isinstance(fields.get(name), dict | list) for name in ("code", "type"))
 
 
 def _status(code: Any) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

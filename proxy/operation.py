@@ -14,6 +14,7 @@ from inference.token_counts import TokenCounter
 from proxy.background import in_background
 from proxy.config import Config
 from proxy.inventory import Surveyed
+from proxy.ledger import Ledger
 from proxy.live import Live
 from proxy.metrics import Metrics
 from proxy.news import News
@@ -26,7 +27,7 @@ _log = logging.getLogger("hotseat.server")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`reloader` None: the configuration does not come from a file."""
+    """`reloader` None: the configuration does not come from a file. `ledger` None: none is kept."""
 
     live: Live
     news: News
@@ -34,19 +35,39 @@ class Operation:
     preloader: Preloader
     reloader: Reloader | None
     http: HttpClient
+    remote_http: HttpClient
     tokens: TokenCounter
+    ledger: Ledger | None = None
 
     @contextlib.asynccontextmanager
     async def running(self, pool: WorkerPool, started: asyncio.Event) -> AsyncIterator[None]:
         """What runs in the background while the block does; preloads begin when `started` is set. Enter
         it inside the pool's."""
         config = self.live.now.config
-        async with pool.events() as events, self.http, self.tokens:
+        async with (
+            self._keeping_ledger(),
+            pool.events() as events,
+            self.http,
+            self.remote_http,
+            self.tokens,
+        ):
             work = {"metrics": self.metrics.follow(events), "preloads": self._preload(started)}
             if self.reloader is not None and config.server.watch:
                 work["watch"] = self.reloader.watch()
             async with in_background(_log, "a part of the server's own work had failed", **work):
                 yield
+
+    @contextlib.asynccontextmanager
+    async def _keeping_ledger(self) -> AsyncIterator[None]:
+        """Raises ConfigError for a ledger that this version cannot use."""
+        if self.ledger is None:
+            yield
+            return
+        await asyncio.to_thread(self.ledger.start)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.ledger.close)
 
     async def _preload(self, started: asyncio.Event) -> None:
         await started.wait()
@@ -70,12 +91,15 @@ def operation(
         new = {*reloaded.changed, *reloaded.added}
         preloader.add(found.entry.spec for found in surveyed if found.entry.spec.name in new)
 
+    ledger = None if config.ledger is None else Ledger(config.ledger)
     return Operation(
         live=live,
         news=news,
-        metrics=Metrics(pool.state, meter.device),
+        metrics=Metrics(pool.state, meter.device, None if ledger is None else ledger.status),
         preloader=preloader,
         http=HttpClient(keep_connections=False),
+        remote_http=HttpClient(keep_connections=True),  # a TLS handshake costs more than a small request
         tokens=TokenCounter(),
+        ledger=ledger,
         reloader=None if source is None else Reloader(source, live, pool.reconfigure, news, adopt),
     )

@@ -130,7 +130,7 @@ class Reloader:
 
     def _read(self) -> tuple[Config, Sequence[Surveyed]]:
         config = self._source.read()
-        check_bind(self._started.server.host, config.server.api_keys)
+        check_bind(self._started.server.host, (*config.server.api_keys, *config.money.keys))
         return config, self._source.survey(config)
 
 
@@ -150,6 +150,7 @@ _FIXED = {
     "memory.budget": attrgetter("memory.budget_bytes"),
     "memory.reserve": attrgetter("memory.reserve_bytes"),
     "memory.spare_workers": attrgetter("memory.spare_workers"),
+    "ledger": attrgetter("ledger"),
 }
 """Key of the file -> where it is in Config."""
 

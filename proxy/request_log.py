@@ -1,33 +1,82 @@
 """Recent requests, in memory: one record for each, with exactly one outcome.
 
-The record has the fields of the ledger's row that are known without prices and attribution. Beside
-it lies the engine's report of what was reused, whose windows are prompt text: it is kept apart, so
-that lists of requests never show any.
+The record has the fields of the ledger's row (ledger_rows.py), of the attempt that ran last; earlier ones
+that failed are in `attempts`. Beside it lies the engine's report of what was reused, whose windows are
+prompt text: it is kept apart, so that lists of requests never show any.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from asyncio import CancelledError
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 
 from inference.chat import Finish, Usage
 from inference.errors import Fault, HotseatError
 from inference.messages import PrefixReport
+from proxy.attribution import Attribution, Role
 from proxy.errors import UnknownRequest, status_of
 
 KEPT = 1000
 MAX_NAME_CHARS = 256
 
 
+_log = logging.getLogger("hotseat.request")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt after which another one followed. `number` counts from 1."""
+
+    number: int
+    upstream: str
+    model: str
+    started_at: float  # epoch
+    total_s: float
+    status: int
+    code: str
+    fault: Fault | None
+    queue_s: float = 0.0
+    load_s: float = 0.0
+    ttft_s: float | None = None
+    decode_s: float = 0.0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    tool_calls: int = 0
+    reported_cost_usd: Decimal | None = None
+    cost_usd: Decimal | None = None
+    price_source: str = ""
+
+
+class _Filed:
+    """What ties a record to the log that opened it: no field of it, and in no list of requests."""
+
+    __slots__ = ("_begun_s", "_hooks")
+
+    _begun_s: float
+    _hooks: Hooks
+
+    def tie(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    def start_clock(self) -> None:
+        self._begun_s = time.perf_counter()
+
+
 @dataclass(slots=True)
-class RequestRecord:
+class RequestRecord(_Filed):
     """Open while the request runs; times in seconds.
 
-    `status` is 0 until the outcome is known; 499: the client left.
+    `status` is 0 until the outcome is known; 499: the client left. `attempt` counts from 1; 0: none is
+    under way, for nothing was asked of an upstream yet, or the last one failed and no other has begun.
     """
 
     request_id: str
@@ -55,10 +104,92 @@ class RequestRecord:
     reused_tokens: int | None = None  # None: nothing was reported
     first_difference: int | None = None
     culprit: str = ""
+    node: str = ""
+    parent_node: str = ""
+    role: Role = "unattributed"
+    harness: str = ""
+    key: str = ""  # the NAME of the caller's key, never the key
+    system_sha: str = ""
+    tools_sha: str = ""
+    policy: str = ""  # see policies.py
+    tool_calls: int = 0
+    answer_sha: str = ""  # of its text and calls; kept for requests of runs only
+    cache_write_tokens: int = 0  # of the input tokens, those a provider put into its cache
+    reported_cost_usd: Decimal | None = None  # what the provider said
+    cost_usd: Decimal | None = None  # None: not known
+    price_source: str = (
+        ""  # until it has ended: "", or prices.REPLAY for one that is answered from a recording
+    )
+    energy_j: float | None = None
+    attempt: int = 0
+    attempt_started_at: float = 0.0  # epoch
+    attempts: list[FailedAttempt] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tie(NO_HOOKS)
+
+    def attribute(self, attribution: Attribution) -> None:
+        self.harness, self.role = attribution.harness, attribution.role
+        self.node, self.parent_node = attribution.node, attribution.parent_node
+
+    def attempt_begins(self, upstream: str, model: str) -> None:
+        """Call it right before the request goes to `upstream`, once for each attempt."""
+        self.upstream, self.model = upstream, model
+        self.attempt = len(self.attempts) + 1
+        self.start_clock()
+        self.attempt_started_at = time.time()
+        if self._hooks.on_begin is not None:
+            self._hooks.on_begin(self)
+
+    def attempt_failed(
+        self, error: HotseatError, *, usage: Usage | None = None, reported_cost_usd: Decimal | None = None
+    ) -> None:
+        """The attempt that began last has failed, and another will follow."""
+        if usage is not None:
+            self.count(usage)
+        failed = FailedAttempt(
+            number=self.attempt,
+            upstream=self.upstream,
+            model=self.model,
+            started_at=self.attempt_started_at,
+            total_s=time.perf_counter() - self._begun_s,
+            status=status_of(error),
+            code=error.code,
+            fault=error.fault,
+            queue_s=self.queue_s,
+            load_s=self.load_s,
+            ttft_s=self.ttft_s,
+            decode_s=self.decode_s,
+            input_tokens=self.input_tokens,
+            cached_tokens=self.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+            output_tokens=self.output_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            tool_calls=self.tool_calls,
+            reported_cost_usd=self.reported_cost_usd if reported_cost_usd is None else reported_cost_usd,
+            price_source=self.price_source,
+        )
+        if self._hooks.price_attempt is not None:
+            failed = self._hooks.price_attempt(failed)
+        self.attempts.append(failed)
+        self._forget_attempt()
+        if self._hooks.on_attempt_failed is not None:
+            self._hooks.on_attempt_failed(self, failed)
+
+    def _forget_attempt(self) -> None:
+        self.attempt, self.attempt_started_at = 0, 0.0
+        self.status, self.code, self.fault, self.finish_reason = 0, "", None, ""
+        self.queue_s = self.load_s = self.decode_s = 0.0
+        self.ttft_s, self.decode_tokens = None, 0
+        self.input_tokens = self.cached_tokens = self.cache_write_tokens = 0
+        self.output_tokens = self.reasoning_tokens = self.tool_calls = 0
+        self.answer_sha = ""
+        self.reported_cost_usd = self.cost_usd = self.energy_j = None
 
     def count(self, usage: Usage) -> None:
         self.input_tokens = usage.input_tokens
         self.cached_tokens = usage.cached_tokens
+        self.cache_write_tokens = usage.cache_write_tokens
         self.output_tokens = usage.output_tokens
         self.reasoning_tokens = usage.reasoning_tokens
 
@@ -73,20 +204,51 @@ class RequestRecord:
         self.fault = error.fault
 
 
-class RequestLog:
-    """`on_end` is given each record once, when its outcome is known."""
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Who is told what, on the event loop; they neither block nor raise.
 
-    def __init__(self, kept: int = KEPT, *, on_end: Callable[[RequestRecord], None] | None = None) -> None:
+    `price` may raise: the record's price is not known then. It is asked before `on_end`, `price_attempt`
+    before `on_attempt_failed`.
+    """
+
+    on_begin: Callable[[RequestRecord], None] | None = None
+    on_attempt_failed: Callable[[RequestRecord, FailedAttempt], None] | None = None
+    price_attempt: Callable[[FailedAttempt], FailedAttempt] | None = None
+    price: Callable[[RequestRecord], None] | None = None
+    on_end: Callable[[RequestRecord], None] | None = None
+
+
+NO_HOOKS = Hooks()
+
+
+class RequestLog:
+    """`on_begin` is given a record right before each attempt, `on_attempt_failed` the attempt after which
+    another one follows; `price` each record once when its outcome is known, and `on_end` after it."""
+
+    def __init__(
+        self,
+        kept: int = KEPT,
+        *,
+        on_begin: Callable[[RequestRecord], None] | None = None,
+        on_attempt_failed: Callable[[RequestRecord, FailedAttempt], None] | None = None,
+        price_attempt: Callable[[FailedAttempt], FailedAttempt] | None = None,
+        price: Callable[[RequestRecord], None] | None = None,
+        on_end: Callable[[RequestRecord], None] | None = None,
+    ) -> None:
         self._kept = kept
-        self._on_end = on_end
+        self._hooks = Hooks(on_begin, on_attempt_failed, price_attempt, price, on_end)
         self._records: deque[RequestRecord] = deque(maxlen=kept)
+        self._open: Counter[str] = Counter()  # by run; a run without any is not in it
         self._prefixes: dict[str, PrefixReport] = {}  # by request id, oldest first; of running ones too
 
     @contextlib.contextmanager
     def track(self, request_id: str, run: str, dialect: str) -> Iterator[RequestRecord]:
         """A record that is filed when the block ends, however it ends."""
         record = RequestRecord(request_id, time.time(), run, dialect)
+        record.tie(self._hooks)
         begun_s = time.perf_counter()
+        self._open[run] += 1
         try:
             yield record
             record.status = record.status or 200
@@ -101,8 +263,20 @@ class RequestLog:
         finally:
             record.total_s = time.perf_counter() - begun_s
             self._records.append(record)
-            if self._on_end is not None:
-                self._on_end(record)
+            self._open[run] -= 1
+            if not self._open[run]:
+                del self._open[run]
+            self._end(record)
+
+    def _end(self, record: RequestRecord) -> None:
+        hooks = self._hooks
+        if hooks.price is not None:
+            try:
+                hooks.price(record)
+            except Exception:  # noqa: BLE001  (the request's border: its answer was given already)
+                _log.exception("request %s has no price", record.request_id)
+        if hooks.on_end is not None:
+            hooks.on_end(record)
 
     def explain(self, record: RequestRecord, report: PrefixReport) -> None:
         record.reused_tokens = report.reused_tokens
@@ -121,6 +295,10 @@ class RequestLog:
                 "server's start are, by the id in x-hotseat-request-id"
             )
         return report
+
+    def in_flight(self, run: str) -> int:
+        """Requests of a run that have begun and not ended."""
+        return self._open.get(run, 0)
 
     def recent(self, limit: int, *, run: str | None = None, model: str | None = None) -> list[RequestRecord]:
         """Newest first."""

@@ -41,6 +41,8 @@ from proxy.responses_body import (
 from proxy.responses_tools import TOOL_SEARCH, model_name, tool_book
 
 _SEAL: Final = "hotseat-1."
+_SIGNED: Final = "."
+"""Between a thought and what its author signed it with (signatures.py)."""
 
 _json = msgspec.json.Encoder()
 _ItemT = TypeVar("_ItemT")
@@ -70,24 +72,38 @@ def read_input(items: str | Sequence[Mapping[str, Any]]) -> Conversation:
 # --- reasoning that travels with the client ----------------------------------------------------
 
 
-def seal(reasoning: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Thought:
+    text: str
+    signature: str = ""
+
+
+def seal(reasoning: str, signature: str = "") -> str:
     """Reasoning as `encrypted_content`: opaque to clients, and no secret from anybody."""
-    return _SEAL + urlsafe_b64encode(reasoning.encode("utf-8", "replace")).decode()
+    return _SEAL + _encoded(reasoning) + (_SIGNED + _encoded(signature) if signature else "")
 
 
-def unseal(sealed: str, path: str) -> str | None:
+def unseal(sealed: str, path: str) -> Thought | None:
     """None if another server made it. Raises InvalidRequest if it was ours and is broken."""
     if not sealed.startswith(_SEAL):
         return None
+    text, mark, signature = sealed.removeprefix(_SEAL).partition(_SIGNED)
     try:
-        # `urlsafe_b64decode` skips what it does not know; a thought must not change silently.
-        raw = sealed.removeprefix(_SEAL)
-        text = urlsafe_b64decode(raw)
-        if urlsafe_b64encode(text).decode() != raw:
-            raise ValueError("not canonical")
-        return text.decode()
+        return Thought(_decoded(text), _decoded(signature) if mark else "")
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest(f"{path}: damaged on its way: send it back as it was", param=path) from error
+
+
+def _encoded(text: str) -> str:
+    return urlsafe_b64encode(text.encode("utf-8", "replace")).decode()
+
+
+def _decoded(raw: str) -> str:
+    """`urlsafe_b64decode` skips what it does not know; a thought must not change silently."""
+    text = urlsafe_b64decode(raw)
+    if urlsafe_b64encode(text).decode() != raw:
+        raise ValueError("not canonical")
+    return text.decode()
 
 
 # --- items -------------------------------------------------------------------------------------
@@ -124,14 +140,13 @@ class _Reader:
         self._add(content=text)
 
     def reasoning(self, item: ReasoningItem, path: str) -> None:
-        thought = unseal(item.encrypted_content or "", f"{path}.encrypted_content")
-        if thought is None:
-            thought = "".join(part.text for part in item.content or [])
+        sealed = unseal(item.encrypted_content or "", f"{path}.encrypted_content") or Thought("")
+        thought = sealed.text or "".join(part.text for part in item.content or [])
         if not thought:
             thought = "\n\n".join(part.text for part in item.summary or [])
         self._begin_unless(lambda answer: not answer.content)
-        if thought:
-            self._add(reasoning=thought)
+        if thought or sealed.signature:
+            self._add(reasoning=thought, signature=sealed.signature)
 
     def function_call(self, item: FunctionCall, path: str) -> None:
         self._call(item.call_id, model_name(item.name, item.namespace), item.arguments)
@@ -178,13 +193,19 @@ class _Reader:
     def _call(self, call_id: str, name: str, arguments: str) -> None:
         self._add(call=ToolCall(id=call_id, name=name, arguments=arguments))
 
-    def _add(self, *, content: str = "", reasoning: str = "", call: ToolCall | None = None) -> None:
+    def _add(
+        self, *, content: str = "", reasoning: str = "", signature: str = "", call: ToolCall | None = None
+    ) -> None:
+        """A signature is of all the reasoning or of none: what is added to a thought is not covered by it."""
         answer = self._answer or Message(role="assistant")
         assert isinstance(answer.content, str)
+        is_first = not answer.reasoning and not answer.reasoning_signature
+        is_thought = bool(reasoning or signature)
         self._answer = Message(
             role="assistant",
             content=answer.content + content,
             reasoning=answer.reasoning + reasoning,
+            reasoning_signature=(signature if is_first else "") if is_thought else answer.reasoning_signature,
             tool_calls=(*answer.tool_calls, call) if call else answer.tool_calls,
         )
 

@@ -77,11 +77,11 @@ class ResponseOutput:
         return told + item.add(delta)
 
     def _reasoning(self, delta: ReasoningDelta) -> list[WireEvent]:
-        if not delta.text:
+        if not delta.text and not delta.signature:
             return []
         told: list[WireEvent] = []
         item = self._open
-        if not isinstance(item, _Reasoning):
+        if not isinstance(item, _Reasoning) or item.is_signed:
             item = _Reasoning(self._id("rs"), len(self._items), self.shape)
             told = self._begin(item)
         self._last = item
@@ -205,7 +205,13 @@ class _Reasoning:
         self._part_kind = "reasoning_summary_part" if shape.as_summary else "content_part"
         self._text_kind = "reasoning_summary_text" if shape.as_summary else "reasoning_text"
         self._texts: list[str] = []
+        self._signature = ""
         self._status: Status = "in_progress"
+
+    @property
+    def is_signed(self) -> bool:
+        """The thought has ended: what comes now is another one."""
+        return self._signature != ""
 
     @property
     def value(self) -> Item:
@@ -217,7 +223,7 @@ class _Reasoning:
             "status": self._status,
             "summary": parts if self._shape.as_summary else [],
             "content": [] if self._shape.as_summary else parts,
-            "encrypted_content": seal("".join(self._texts)) if is_sealed else None,
+            "encrypted_content": seal("".join(self._texts), self._signature) if is_sealed else None,
         }
 
     def begin(self) -> list[WireEvent]:
@@ -227,6 +233,9 @@ class _Reasoning:
         ]
 
     def add(self, delta: ReasoningDelta) -> list[WireEvent]:
+        self._signature = delta.signature
+        if not delta.text:
+            return []
         self._texts.append(delta.text)
         return [wire_event(f"{self._text_kind}.delta", **self._where, delta=delta.text)]
 

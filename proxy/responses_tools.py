@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import msgspec
+
 from inference.chat import Tool, ToolChoice
 from inference.errors import InvalidRequest
 from proxy import strict_json
@@ -43,9 +45,9 @@ _DATED: Final = ("web_search_2", "web_search_preview_2")  # web_search_2025_08_2
 _RAW: Final = "Pass the raw text as the string parameter `input`."
 
 
-@dataclass(frozen=True, slots=True)
-class OfferedTool:
-    """`tool` is what the model sees; the rest is how the client knows it."""
+class OfferedTool(msgspec.Struct, frozen=True):
+    """`tool` is what the model sees; the rest is how the client knows it. A struct, for a request has dozens,
+    and a frozen dataclass takes ten times as long to make."""
 
     tool: Tool
     kind: Kind

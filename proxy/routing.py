@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from inference.errors import UnknownModel
-from proxy.config import Config, RouteConfig
-from proxy.errors import NoSuchPath, OfflineRefusal, RouteNotServed
+from proxy.config import Config
+from proxy.errors import NoSuchPath, OfflineRefusal, ProviderKeyMissing
 
 RUN_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_NAME_CHARS = 256
 MAX_NEAR_NAMES = 5
 MAX_LISTED_NAMES = 12
 SMALL, BACKGROUND = "small", "background"
+LOCAL = "local"
 
 
 def run_of(path_params: Mapping[str, str]) -> str:
@@ -36,23 +37,30 @@ def run_of(path_params: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers: an upstream by name, and the model's name there. `is_background`: another one may
-    (guests.py)."""
+    """Who answers: an upstream by name ("local", or a provider's), and the model's name there.
+
+    `is_background`: another local model may (guests.py). `fallbacks`: who is asked after it, in this order;
+    they have none of their own, and none whose provider lacks its key is among them.
+    """
 
     upstream: str
     model: str
     is_background: bool = False
+    fallbacks: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
+    """`missing_keys`: of providers without their key, where it is looked for."""
+
     local: Mapping[str, Route]
-    remote: Mapping[str, RouteConfig]
+    remote: Mapping[str, Route]
     offline: bool
     background: tuple[str, ...] = ()
+    missing_keys: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, requested: str) -> Route:
-        """Raises UnknownModel, and for a remote route OfflineRefusal or RouteNotServed."""
+        """Raises UnknownModel, and for a remote route OfflineRefusal or ProviderKeyMissing."""
         name = SMALL if self._is_background(requested) else requested
         route = self.local.get(name)
         if route is not None:
@@ -62,15 +70,23 @@ class RouteTable:
             raise UnknownModel(_unknown(requested, [*self.local, *self.remote]), param="model")
         if self.offline:
             raise OfflineRefusal(
-                f"'{requested}' is answered by {remote.provider}, and this server runs with --offline:"
+                f"'{requested}' is answered by {remote.upstream}, and this server runs with --offline:"
                 " choose a local model",
                 param="model",
             )
-        raise RouteNotServed(
-            f"'{requested}' is answered by {remote.provider}; remote routes are not served by this version:"
-            " choose a local model",
-            param="model",
-        )
+        if remote.upstream in self.missing_keys:
+            raise ProviderKeyMissing(
+                f"'{requested}' is answered by {remote.upstream}, and no key for it is set: put it into"
+                f" {self.missing_keys[remote.upstream]} and restart, or choose a local model",
+                param="model",
+            )
+        return remote
+
+    def is_remote(self, requested: str) -> bool:
+        """Whether `resolve` will not find it on this machine."""
+        if requested in self.local:
+            return False
+        return requested in self.remote or (SMALL in self.remote and self._is_background(requested))
 
     def _is_background(self, requested: str) -> bool:
         if requested in self.local or requested in self.remote or len(requested) > MAX_NAME_CHARS:
@@ -95,11 +111,22 @@ def matches(pattern: str, name: str) -> bool:
     return True
 
 
-def route_table(config: Config) -> RouteTable:
-    local = {name: Route("local", name) for name in config.models}
+def route_table(config: Config, *, is_replay: bool = False) -> RouteTable:
+    """`is_replay`: providers are not asked, so that nothing keeps them from being named."""
+    local = {name: Route(LOCAL, name) for name in config.models}
     for name, entry in config.models.items():
-        local.update({alias: Route("local", name) for alias in entry.spec.aliases})
-    remote = dict(config.routes)
+        local.update({alias: Route(LOCAL, name) for alias in entry.spec.aliases})
+    missing_keys = {
+        provider.name: provider.key_place
+        for provider in config.providers.values()
+        if provider.lacks_key and not is_replay
+    }
+    alone = {name: Route(route.provider, route.model) for name, route in config.routes.items()}
+    reachable = local | {name: route for name, route in alone.items() if route.upstream not in missing_keys}
+    remote = {
+        name: replace(alone[name], fallbacks=_fallbacks(route.fallbacks, reachable))
+        for name, route in config.routes.items()
+    }
     for role, target in config.roles.items():
         if target in local:
             local[role] = local[target]
@@ -107,10 +134,20 @@ def route_table(config: Config) -> RouteTable:
             remote[role] = remote[target]
     if SMALL in config.roles:
         _add_background(local, remote)
-    return RouteTable(local=local, remote=remote, offline=config.offline, background=config.background)
+    return RouteTable(
+        local=local,
+        remote=remote,
+        offline=config.offline and not is_replay,
+        background=config.background,
+        missing_keys=missing_keys,
+    )
 
 
-def _add_background(local: dict[str, Route], remote: dict[str, RouteConfig]) -> None:
+def _fallbacks(names: Iterable[str], reachable: Mapping[str, Route]) -> tuple[Route, ...]:
+    return tuple(reachable[name] for name in names if name in reachable)
+
+
+def _add_background(local: dict[str, Route], remote: dict[str, Route]) -> None:
     """`small` is a guest, and `background` another name for it, unless something has that name."""
     if SMALL in local:
         guest = local[SMALL] = replace(local[SMALL], is_background=True)

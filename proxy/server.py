@@ -37,6 +37,9 @@ from proxy.reload import ConfigSource
 FLUSH_S = 2
 """After the last lease has ended: what an answer has to reach its client in."""
 
+SAMPLES_FOR_ENERGY = 4000
+"""More than an hour of them, which is what a request may take: its energy is their integral."""
+
 MAX_LOGGED_PATH = 200
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -62,7 +65,7 @@ def serve(
     """Serve until SIGTERM or SIGINT what `read` says, which a reload calls again. Raises HotseatError for
     what keeps it from starting."""
     config = read()
-    check_bind(config.server.host, config.server.api_keys)
+    check_bind(config.server.host, (*config.server.api_keys, *config.money.keys))
     with contextlib.closing(listen(config.server.host, config.server.port)) as listener:
         meter = open_meter(config.memory.device)
         # Workers inherit it. llama.cpp would spread a model over all GPUs it can see, in CUDA's order
@@ -107,7 +110,7 @@ async def _serve(
         pool = await stack.enter_async_context(WorkerPool(models, settings, meter))
         keeper = MemoryKeeper(pool, serving.surveyed, memory_records(config))
         await stack.enter_async_context(keeper.keeping(started))
-        sampler = stack.enter_context(DeviceSampler(meter))
+        sampler = stack.enter_context(DeviceSampler(meter, kept=SAMPLES_FOR_ENERGY))
         source = ConfigSource(read, lambda config: survey(config, meter.device()))
         running = operation(config, pool, meter, source, keeper.adopt)
         await stack.enter_async_context(running.running(pool, started))

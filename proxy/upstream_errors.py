@@ -2,6 +2,7 @@
 
     UpstreamError
     ├── Unreachable     no connection was made: nothing was asked yet
+    │   └── Untrusted   somebody is there, and is not who it should be (TLS)
     ├── Broken          the connection ended in the middle
     ├── Silent          nothing came within a deadline
     ├── BadAnswer       something came that is no answer: not HTTP, not JSON, no end, too much of it
@@ -22,6 +23,10 @@ class UpstreamError(Exception):
 
 class Unreachable(UpstreamError):
     """No connection was made."""
+
+
+class Untrusted(Unreachable):
+    """The other side's certificate is not good."""
 
 
 class Broken(UpstreamError):

@@ -34,7 +34,7 @@ from proxy.openai_body import refuse_unsupported, timings_object
 NAME = "messages"
 
 SIGNATURE = "aG90c2VhdA=="
-"""Of every thinking block. Clients keep it and send it back; it vouches for nothing."""
+"""Of a thinking block whose author signed nothing: clients keep it, and it vouches for nothing."""
 
 
 # --- decode ------------------------------------------------------------------------------------
@@ -85,8 +85,9 @@ def encode_response(
 ) -> bytes:
     """Raises BadServerAnswer for a call whose arguments are no JSON object."""
     content: list[dict[str, Any]] = []
-    if answer.reasoning:
-        content.append({"type": "thinking", "thinking": answer.reasoning, "signature": SIGNATURE})
+    if answer.reasoning or answer.reasoning_signature:
+        signature = answer.reasoning_signature or SIGNATURE
+        content.append({"type": "thinking", "thinking": answer.reasoning, "signature": signature})
     if answer.text:
         content.append({"type": "text", "text": answer.text})
     for index, made in enumerate(answer.tool_calls):
@@ -111,8 +112,8 @@ def encode_response(
 def usage_object(usage: Usage) -> dict[str, Any]:
     """Anthropic counts cached tokens beside the others; the prompt is the sum of the three."""
     return {
-        "input_tokens": usage.input_tokens - usage.cached_tokens,
-        "cache_creation_input_tokens": 0,
+        "input_tokens": usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
@@ -166,20 +167,25 @@ class StreamEncoder:
 
     def __init__(self, call: MessagesCall, served: Served) -> None:
         self._served = served
+        self._usage = Usage()  # as far as it is known before the answer
         self._index = -1  # of the block that was opened last
         self._open: str | int | None = None  # "text", "thinking", or a call's own index
         self._begun_calls: set[int] = set()
         self._head = b""  # of the open block's deltas, up to the string
 
+    def count_prompt(self, n_tokens: int, n_cached: int) -> None:
+        """The prompt is read: of use if the message has not begun, as it has where that took long."""
+        self._usage = Usage(input_tokens=n_tokens, cached_tokens=n_cached)
+
     def begin(self) -> bytes:
-        """The message's start, with no usage yet: the prompt is not counted before it is read, which may be
-        minutes later. Clients take the counts from message_delta."""
+        """The message's start, with the prompt's count if it is known already. Clients take the counts from
+        message_delta."""
         message = {
             **_envelope(self._served),
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": usage_object(Usage()),
+            "usage": usage_object(self._usage),
         }
         return _event(b"message_start", {"type": "message_start", "message": message})
 
@@ -214,6 +220,10 @@ class StreamEncoder:
             if isinstance(event, ToolCallDelta) and event.index not in self._begun_calls:
                 chunks.append(self._begin_call(event))
             pending.append(text)
+            if isinstance(event, ReasoningDelta) and event.signature:
+                chunks.append(self._flushed(kind, pending))
+                chunks.append(self._end_thought(event.signature))
+                kind = None
         chunks.append(self._flushed(kind, pending))
         return b"".join(chunks)
 
@@ -255,12 +265,17 @@ class StreamEncoder:
         start = {"type": "content_block_start", "index": self._index, "content_block": block}
         return closing + _event(b"content_block_start", start)
 
-    def _close_block(self) -> bytes:
+    def _end_thought(self, signature: str) -> bytes:
+        """It may be all that there is of a thought: some authors show none."""
+        opening = b"" if self._open == "thinking" else self._begin_block("thinking")
+        return opening + self._close_block(signature)
+
+    def _close_block(self, signed_with: str = SIGNATURE) -> bytes:
         if self._open is None:
             return b""
         signature = b""
         if self._open == "thinking":
-            signed = {"type": "signature_delta", "signature": SIGNATURE}
+            signed = {"type": "signature_delta", "signature": signed_with}
             signature = _event(
                 b"content_block_delta",
                 {"type": "content_block_delta", "index": self._index, "delta": signed},

@@ -51,7 +51,7 @@ from proxy.chat_body import (
     ToolMessage,
     UserMessage,
 )
-from proxy.errors import openai_body
+from proxy.errors import openai_body, openai_error
 from proxy.openai_body import (
     includes_usage,
     logprob_object,
@@ -309,6 +309,9 @@ class StreamEncoder:
         self._pending_role = self._open + b'{"role":"assistant","content":""}' + self._close
         return b""
 
+    def count_prompt(self, n_tokens: int, n_cached: int) -> None:
+        """Told with the rest, in the end."""
+
     def keep_alive(self) -> bytes:
         return sse.KEEP_ALIVE
 
@@ -332,8 +335,16 @@ class StreamEncoder:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def error(self, error: HotseatError, request_id: str) -> bytes:
-        """The last event of an answer that failed: no finish reason, no [DONE]."""
-        return b"data: " + encode_error(error, request_id) + b"\n\n"
+        """The last event of an answer that failed: no finish reason, no [DONE].
+
+        An overflow is told in a stream only if the model had to be loaded first. opencode compacts then too,
+        if the message is itself an error object; from a message of words it takes nothing and gives up.
+        """
+        details = openai_error(error, request_id)
+        if error.code == "context_length_exceeded":
+            words = {"code": error.code, "message": details["message"]}
+            details["message"] = _json.encode({"type": "error", "error": words}).decode()
+        return b"data: " + _json.encode({"error": details}) + b"\n\n"
 
     def _text(self, text: str) -> bytes:
         return self._text_open + _json.encode(text) + self._text_close
@@ -344,6 +355,8 @@ class StreamEncoder:
                 logprobs = _json.encode(_logprobs_object(event.logprobs))
                 close = self._close.replace(b'"logprobs":null', b'"logprobs":' + logprobs, 1)
                 return self._text_open + _json.encode(event.text) + b"}" + close
+            case ReasoningDelta(text=""):
+                return b""  # a signature, for which this dialect has no field
             case ReasoningDelta():
                 return self._open + _json.encode({"reasoning_content": event.text}) + self._close
             case ToolCallDelta():

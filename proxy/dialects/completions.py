@@ -155,6 +155,9 @@ class StreamEncoder:
     def begin(self) -> bytes:
         return b""
 
+    def count_prompt(self, n_tokens: int, n_cached: int) -> None:
+        """Told with the rest, in the end."""
+
     def keep_alive(self) -> bytes:
         return sse.KEEP_ALIVE
 

@@ -11,13 +11,25 @@ back to the model when the client returns it.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from inference.chat import ChatEvent, ChatRequest, Finish, JsonFormat, Message, Reasoning, TextDelta, Usage
+from inference.chat import (
+    ChatEvent,
+    ChatRequest,
+    Finish,
+    JsonFormat,
+    Message,
+    Reasoning,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
 from inference.errors import HotseatError
 from proxy import strict_json
 from proxy.answer import Answer, Served, Waits
@@ -160,7 +172,7 @@ def encode_response(
     call: ResponsesCall, answer: Answer, finish: Finish, served: Served, waits: Waits
 ) -> bytes:
     output = _output(call, served)
-    for event in answer.events:
+    for event in _joined(answer.events):
         output.add(event)
     return _json.encode(_ended(_Envelope(call, served), output, finish, waits))
 
@@ -209,7 +221,10 @@ def _ended(envelope: _Envelope, output: ResponseOutput, finish: Finish, waits: W
 def _usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.input_tokens + usage.output_tokens,
@@ -217,6 +232,18 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 
 _OPENING: Final = ("response.created", "response.in_progress")
+
+
+def failed_event(error: HotseatError, request_id: str) -> dict[str, Any]:
+    """The last event of a stream that somebody else began: nothing is known of its response."""
+    response = {
+        "id": f"resp_{request_id}",
+        "object": "response",
+        "status": "failed",
+        "error": _stream_error(error, request_id),
+        "output": [],
+    }
+    return {"type": "response.failed", "response": response}
 
 
 class StreamEncoder:
@@ -237,13 +264,16 @@ class StreamEncoder:
             _frame({"type": kind, "response": response}, number) for number, kind in enumerate(_OPENING)
         )
 
+    def count_prompt(self, n_tokens: int, n_cached: int) -> None:
+        """Told with the rest, in the end."""
+
     def keep_alive(self) -> bytes:
         """Codex counts comments as silence."""
         response = self._envelope.response("in_progress", [])
         return self._write([{"type": "response.in_progress", "response": response}])
 
     def encode(self, events: Iterable[ChatEvent], waits: Waits) -> bytes:
-        """Neighbouring pieces of text become one delta."""
+        """Neighbouring deltas of one thing become one."""
         told: list[WireEvent] = []
         for event in _joined(events):
             told += self._output.add(event)
@@ -273,26 +303,49 @@ def _frame(event: WireEvent, number: int) -> bytes:
 
 
 def _joined(events: Iterable[ChatEvent]) -> Iterable[ChatEvent]:
-    text: list[TextDelta] = []
-    for event in events:
-        if isinstance(event, TextDelta):
-            text.append(event)
-            continue
-        if text:
-            yield _one(text)
-            text = []
-        yield event
-    if text:
-        yield _one(text)
+    """Neighbouring deltas of one thing as one: each costs an event, and a whole answer has thousands."""
+    for _, group in itertools.groupby(events, type):
+        deltas = list(group)
+        if len(deltas) == 1:
+            yield deltas[0]
+        elif isinstance(deltas[0], TextDelta):
+            yield _text([delta for delta in deltas if isinstance(delta, TextDelta)])
+        elif isinstance(deltas[0], ReasoningDelta):
+            yield from _thoughts([delta for delta in deltas if isinstance(delta, ReasoningDelta)])
+        else:
+            yield from _calls([delta for delta in deltas if isinstance(delta, ToolCallDelta)])
 
 
-def _one(deltas: list[TextDelta]) -> TextDelta:
-    if len(deltas) == 1:
-        return deltas[0]
+def _text(deltas: Sequence[TextDelta]) -> TextDelta:
     return TextDelta(
-        text="".join(delta.text for delta in deltas),
-        logprobs=tuple(token for delta in deltas for token in delta.logprobs),
+        text="".join([delta.text for delta in deltas]),
+        logprobs=tuple([token for delta in deltas for token in delta.logprobs]),
     )
+
+
+def _thoughts(deltas: Sequence[ReasoningDelta]) -> Iterable[ReasoningDelta]:
+    """A signature ends one."""
+    begun = 0
+    for place, delta in enumerate(deltas, start=1):
+        if delta.signature or place == len(deltas):
+            text = "".join([delta.text for delta in deltas[begun:place]])
+            yield ReasoningDelta(text=text, signature=delta.signature)
+            begun = place
+
+
+def _calls(deltas: Sequence[ToolCallDelta]) -> Iterable[ToolCallDelta]:
+    """An id or a name begins one; so does another index."""
+    begun = 0
+    for place, delta in enumerate(deltas):
+        if place and (delta.id or delta.name or delta.index != deltas[begun].index):
+            yield _call(deltas[begun:place])
+            begun = place
+    yield _call(deltas[begun:])
+
+
+def _call(deltas: Sequence[ToolCallDelta]) -> ToolCallDelta:
+    arguments = "".join([delta.arguments for delta in deltas])
+    return msgspec.structs.replace(deltas[0], arguments=arguments)
 
 
 # --- errors in a stream ------------------------------------------------------------------------

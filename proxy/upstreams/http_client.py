@@ -8,15 +8,16 @@ cancellation, closes its connection: that is how the other side learns of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 
-from proxy.upstream_errors import BadAnswer, Broken, Silent, Unreachable
+from proxy.upstream_errors import BadAnswer, Broken, Silent, Unreachable, Untrusted, UpstreamError
 
 MAX_BODY_BYTES = 64 * 2**20
 MAX_STREAM_BYTES = 512 * 2**20
@@ -65,26 +66,35 @@ class HttpClient:
             await self._session.close()
             self._session = None
 
-    @asynccontextmanager
-    async def post(
+    def post(
         self, url: str, body: bytes, deadlines: Deadlines, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[HttpAnswer]:
+    ) -> AbstractAsyncContextManager[HttpAnswer]:
         """The answer once its head is there, whatever its status. Raises UpstreamError."""
+        return self._ask(
+            "POST", url, body, deadlines, {"content-type": "application/json", **(headers or {})}
+        )
+
+    def get(
+        self, url: str, deadlines: Deadlines, headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[HttpAnswer]:
+        """As `post`."""
+        return self._ask("GET", url, None, deadlines, headers or {})
+
+    @asynccontextmanager
+    async def _ask(
+        self, method: str, url: str, body: bytes | None, deadlines: Deadlines, headers: Mapping[str, str]
+    ) -> AsyncIterator[HttpAnswer]:
         if self._session is None:
             raise RuntimeError("the HTTP client is not open")
         loop = asyncio.get_running_loop()
         first_byte_due_s = loop.time() + deadlines.first_byte_s
         with _translated():
             async with _within(deadlines.first_byte_s):
-                response = await self._session.post(
+                response = await self._session.request(
+                    method,
                     url,
                     data=body,
-                    headers={
-                        "content-type": "application/json",
-                        "accept-encoding": "identity",
-                        "user-agent": "hotseat",
-                        **(headers or {}),
-                    },
+                    headers={"accept-encoding": "identity", "user-agent": "hotseat", **headers},
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=deadlines.connect_s),
                 )
@@ -109,17 +119,25 @@ class HttpAnswer:
         self._content = response.content
         self._first_byte_due_s = first_byte_due_s
 
-    async def read(self) -> bytes:
+    async def read(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
         """All of the body. Raises UpstreamError."""
         body = bytearray()
-        async for data in self.chunks(MAX_BODY_BYTES):
+        async for data in self.chunks(max_bytes):
             body += data
         return bytes(body)
+
+    async def settle(self, limit_s: float) -> None:
+        """The answer is known to be over: take the end of its body, so that the connection can be used
+        again. What does not end within `limit_s` costs the connection, and nothing else."""
+        with contextlib.suppress(UpstreamError), _translated():
+            async with _within(limit_s):
+                while not self._content.at_eof():
+                    await self._content.readany()
 
     async def chunks(self, max_bytes: int = MAX_STREAM_BYTES) -> AsyncGenerator[bytes, None]:
         """The body as it comes; nothing is read ahead of the reader but one buffer. Raises UpstreamError."""
         if self._encoding != "identity":
-            raise BadAnswer(f"the answer is encoded as {self._encoding[:32]!r}, which was not asked for")
+            raise BadAnswer("the answer has a content encoding, and none was asked for")
         wait_s = max(0.0, self._first_byte_due_s - asyncio.get_running_loop().time())
         n_bytes = 0
         while True:
@@ -151,6 +169,8 @@ async def _within(limit_s: float) -> AsyncIterator[None]:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except aiohttp.ClientSSLError as error:
+        raise Untrusted(f"no trusted connection: {_reason(error)}") from error
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise Unreachable(f"no connection: {_reason(error)}") from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
@@ -160,10 +180,11 @@ def _translated() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """In one line and without the address, which is not the client's business."""
+    """In one line and without the address, which is not the client's business. The lines of a parser's
+    message after its first show what came."""
     os_error = getattr(error, "os_error", None)
     said = getattr(os_error, "strerror", None) or getattr(error, "message", "") or type(error).__name__
-    return " ".join(str(said).split())[:200]
+    return " ".join(str(said).partition("\n")[0].split())[:200]
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest
 from inference.pool import Lease, WorkerPool
@@ -20,11 +20,18 @@ from proxy.upstreams.thoughts import RememberingExchange
 class LocalUpstream:
     name = "local"
 
-    def __init__(self, pool: WorkerPool, http: HttpClient, terms: Callable[[str], ServerTerms]) -> None:
-        """`terms`: how the server of a model is asked, if it has one."""
+    def __init__(
+        self,
+        pool: WorkerPool,
+        http: HttpClient,
+        terms: Callable[[str], ServerTerms],
+        at_work: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`terms`: how the server of a model is asked, if it has one. `at_work` is entered for each lease."""
         self._pool = pool
         self._http = http
         self._terms = terms
+        self._at_work = at_work
         self._thoughts = ReasoningMemory()
         self._uses = itertools.count(1)
         self._last_used: dict[str, int] = {}
@@ -32,12 +39,16 @@ class LocalUpstream:
     @asynccontextmanager
     async def open(self, model: str, lane: Lane = "interactive") -> AsyncIterator[Exchange]:
         async with self._pool.lease(model, lane) as lease:
-            self._last_used[model] = next(self._uses)
-            if lease.base_url is None:
-                exchange: Exchange = LocalExchange(lease)
-            else:
-                exchange = ServerExchange(lease, lease.base_url, self._http, self._terms(model))
-            yield RememberingExchange(exchange, self._thoughts, model)
+            with self._at_work():
+                yield self._exchange(model, lease)
+
+    def _exchange(self, model: str, lease: Lease) -> Exchange:
+        self._last_used[model] = next(self._uses)
+        if lease.base_url is None:
+            exchange: Exchange = LocalExchange(lease)
+        else:
+            exchange = ServerExchange(lease, lease.base_url, self._http, self._terms(model))
+        return RememberingExchange(exchange, self._thoughts, model)
 
     def seats(self) -> list[Seat]:
         """Every model as it is now."""

@@ -33,3 +33,9 @@ def find_llama_server() -> Path:
     if not found:
         raise click.ClickException("no llama-server to compare with: scripts/build-llama-server makes one")
     return found[-1]
+
+
+def find_litellm() -> Path | None:
+    """The newest one that scripts/build-litellm has installed, if any."""
+    found = sorted(home().glob("peers/litellm-*/bin/litellm"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None

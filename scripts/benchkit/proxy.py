@@ -1,27 +1,34 @@
 """What Hotseat adds to a request and to a streamed chunk, against a direct upstream.
 
-The model is the scripted engine without delays, in its real worker process; the direct upstream is
-a bare uvicorn app that sends fixed bytes. The same client asks both in turns, so the difference of
-medians is what everything between socket and engine costs: HTTP, validation, scheduling, the hop
-to the worker and back, and encoding.
+Two ways through it are measured in the same run. `worker`: the scripted engine without delays, in its real
+worker process. `route`: a remote route to the direct upstream, a bare uvicorn app that sends fixed bytes.
+The same client asks all in turns, so a difference of medians is what everything between client and engine
+or upstream costs: HTTP, validation, scheduling, the hop to the worker and back, encoding, the ledger.
+
+LiteLLM's proxy in front of the same upstream is the peer of `route`; scripts/build-litellm installs it.
 
 Examples:
     scripts/bench-proxy
     scripts/bench-proxy --requests 1000 --rounds 9
+    scripts/bench-proxy --ledger off --no-peer
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import click
 
 from benchkit.figures import figure, machine, median, note, percentile
+from benchkit.peers import find_litellm
 from benchkit.servers import free_port, hotseat, running
 
 CHUNKS = 400
@@ -36,87 +43,159 @@ text = "word"
 """
 
 
+LITELLM_CONFIG = """
+model_list:
+  - model_name: bench
+    litellm_params: {{ model: openai/bench, api_base: "{upstream}/v1", api_key: none }}
+litellm_settings: {{ telemetry: false }}
+"""
+PEER_SHARE = 4
+"""The peer is asked a quarter as often: it would take most of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    name: str
+    url: str
+    model: str = "bench"
+    share: int = 1
+
+
 @click.command(help=__doc__)
 @click.option("--requests", default=400, show_default=True, help="Requests of each kind in a round.")
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--streams", default=16, show_default=True, help="Concurrent streams for chunk costs.")
-def main(requests: int, rounds: int, streams: int) -> None:
-    asyncio.run(compare(requests, rounds, streams))
+@click.option("--streams", default=16, show_default=True, help="Concurrent streams, and clients.")
+@click.option("--ledger", type=click.Choice(["on", "off"]), default="on", show_default=True)
+@click.option("--peer/--no-peer", default=True, show_default=True, help="LiteLLM, if it is installed.")
+def main(requests: int, rounds: int, streams: int, ledger: str, peer: bool) -> None:
+    asyncio.run(compare(requests, rounds, streams, ledger, peer=peer))
 
 
-async def compare(requests: int, rounds: int, streams: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "bench-script.toml"
+async def compare(requests: int, rounds: int, streams: int, ledger: str, *, peer: bool) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        script = folder / "bench-script.toml"
         script.write_text(SCRIPT, encoding="utf-8")
+        port = free_port()
+        argv = [sys.executable, "-m", "benchkit.direct_upstream", str(port)]
+        direct = await stack.enter_async_context(running("direct", argv, f"http://127.0.0.1:{port}"))
         config = (
             '[memory]\ndevice = "cpu"\n'
             f'[models.bench]\nengine = "scripted"\npath = "{script}"\nn_ctx = 8192\nslots = {streams}\n'
+            f'[providers.direct]\nbase_url = "{direct}/v1"\ndialects = ["chat-completions"]\n'
+            '[routes.route]\nprovider = "direct"\nmodel = "bench"\n'
+            + ("" if ledger == "on" else "[ledger]\nenabled = false\n")
         )
-        port = free_port()
-        direct_argv = [sys.executable, "-m", "benchkit.direct_upstream", str(port)]
-        direct_url = f"http://127.0.0.1:{port}"
-        async with hotseat(config) as ours, running("direct", direct_argv, direct_url) as direct:
-            await measure({"hotseat": ours, "direct": direct}, requests, rounds, streams)
+        ours = await stack.enter_async_context(hotseat(config))
+        targets = [Target("worker", ours), Target("route", ours, model="route"), Target("direct", direct)]
+        program = find_litellm() if peer else None
+        if program is not None:
+            url = await stack.enter_async_context(litellm(program, direct, folder))
+            targets.append(Target("litellm", url, share=PEER_SHARE))
+        await measure(targets, requests, rounds, streams, ledger)
 
 
-async def measure(urls: dict[str, str], requests: int, rounds: int, streams: int) -> None:
-    latencies: dict[str, list[float]] = {name: [] for name in urls}
+@contextlib.asynccontextmanager
+async def litellm(program: Path, upstream: str, folder: Path) -> AsyncIterator[str]:
+    config = folder / "litellm.yaml"
+    config.write_text(LITELLM_CONFIG.format(upstream=upstream), encoding="utf-8")
+    port = free_port()
+    argv = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    quiet = {
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",  # it breaks a stream off after 100 equal chunks
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # as Hotseat on loopback: no key
+    }
+    url = f"http://127.0.0.1:{port}"
+    async with running("litellm", argv, url, quiet, health="/health/liveliness") as address:
+        yield address
+
+
+async def measure(targets: list[Target], requests: int, rounds: int, streams: int, ledger: str) -> None:
+    latencies: dict[str, list[float]] = {target.name: [] for target in targets}
+    speeds: dict[str, list[float]] = {target.name: [] for target in targets}
     chunks: dict[tuple[str, int], list[float]] = {}
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        for url in urls.values():
-            await latency(session, url, 20)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        for target in targets:
+            await latency(session, target, 20)
         for number in range(rounds):
-            for name, url in list(urls.items()) if number % 2 == 0 else list(urls.items())[::-1]:
-                latencies[name].append(percentile(await latency(session, url, requests), 0.5))
-                for count in (1, streams):
-                    chunks.setdefault((name, count), []).append(await chunk_cost(session, url, count))
-            note(
-                f"round {number + 1}: " + ", ".join(f"{n} {v[-1] * 1e3:.2f} ms" for n, v in latencies.items())
-            )
-    ours, direct = median(latencies["hotseat"]), median(latencies["direct"])
-    evidence = {"rounds": rounds, **machine()}
+            for target in targets if number % 2 == 0 else targets[::-1]:
+                count = max(1, requests // target.share)
+                latencies[target.name].append(percentile(await latency(session, target, count), 0.5))
+                speeds[target.name].append(await throughput(session, target, streams, count))
+                for clients in (1, streams):
+                    cost = await chunk_cost(session, target, clients)
+                    chunks.setdefault((target.name, clients), []).append(cost)
+            medians = ", ".join(f"{name} {values[-1] * 1e3:.2f} ms" for name, values in latencies.items())
+            note(f"round {number + 1}: {medians}")
+    evidence = {"rounds": rounds, "ledger": ledger, **machine()}
+    for target in targets:
+        if target.name != "direct":
+            say(target, latencies, speeds, chunks, requests, streams, evidence)
+
+
+def say(
+    target: Target,
+    latencies: dict[str, list[float]],
+    speeds: dict[str, list[float]],
+    chunks: dict[tuple[str, int], list[float]],
+    requests: int,
+    streams: int,
+    evidence: dict[str, object],
+) -> None:
+    ours, direct = median(latencies[target.name]), median(latencies["direct"])
+    through: dict[str, object] = {"through": target.name, **evidence}
     figure(
         "overhead_per_request_p50",
         (ours - direct) * 1e3,
         "ms",
-        requests=requests,
-        hotseat_ms=round(ours * 1e3, 3),
+        requests=requests // target.share,
+        whole_ms=round(ours * 1e3, 3),
         direct_ms=round(direct * 1e3, 3),
-        **evidence,
+        **through,
     )
+    speed = median(speeds[target.name])
+    figure("requests_per_second", speed, "1/s", clients=streams, direct=median(speeds["direct"]), **through)
     for count in (1, streams):
-        ours, direct = median(chunks["hotseat", count]), median(chunks["direct", count])
+        ours, direct = median(chunks[target.name, count]), median(chunks["direct", count])
         figure(
             "overhead_per_chunk",
             (ours - direct) * 1e6,
             "us",
             streams=count,
             chunks=CHUNKS,
-            hotseat_us=round(ours * 1e6, 1),
+            whole_us=round(ours * 1e6, 1),
             direct_us=round(direct * 1e6, 1),
-            **evidence,
+            **through,
         )
 
 
-async def latency(session: aiohttp.ClientSession, url: str, requests: int) -> list[float]:
+async def latency(session: aiohttp.ClientSession, target: Target, requests: int) -> list[float]:
     """Seconds of each of `requests` unstreamed answers, one after another."""
-    body = {"model": "bench", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+    body = {"model": target.model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
     seconds: list[float] = []
     for _ in range(requests):
         started_s = time.perf_counter()
-        async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+        async with session.post(f"{target.url}/v1/chat/completions", json=body) as response:
             await response.read()
             if response.status != 200:
-                raise RuntimeError(f"{url} answered {response.status}")
+                raise RuntimeError(f"{target.name} answered {response.status}")
         seconds.append(time.perf_counter() - started_s)
     return seconds
 
 
-async def chunk_cost(session: aiohttp.ClientSession, url: str, streams: int) -> float:
+async def throughput(session: aiohttp.ClientSession, target: Target, clients: int, requests: int) -> float:
+    """Unstreamed answers per second to `clients` that ask `requests` times each, one after another."""
+    started_s = time.perf_counter()
+    await asyncio.gather(*(latency(session, target, requests) for _ in range(clients)))
+    return clients * requests / (time.perf_counter() - started_s)
+
+
+async def chunk_cost(session: aiohttp.ClientSession, target: Target, streams: int) -> float:
     """Wall seconds per chunk while `streams` streams of CHUNKS chunks each run as fast as they can."""
     body = {
-        "model": "bench",
+        "model": target.model,
         "messages": [{"role": "user", "content": "stream"}],
         "max_tokens": CHUNKS,
         "stream": True,
@@ -124,7 +203,7 @@ async def chunk_cost(session: aiohttp.ClientSession, url: str, streams: int) -> 
 
     async def one() -> int:
         n_bytes = 0
-        async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+        async with session.post(f"{target.url}/v1/chat/completions", json=body) as response:
             async for data in response.content.iter_any():
                 n_bytes += data.count(b"word")
         return n_bytes
@@ -133,7 +212,7 @@ async def chunk_cost(session: aiohttp.ClientSession, url: str, streams: int) -> 
     counts = await asyncio.gather(*(one() for _ in range(streams)))
     wall_s = time.perf_counter() - started_s
     if set(counts) != {CHUNKS}:
-        raise RuntimeError(f"{url} sent {counts} of {CHUNKS} chunks")
+        raise RuntimeError(f"{target.name} sent {counts} of {CHUNKS} chunks")
     return wall_s / (streams * CHUNKS)
 
 

@@ -32,9 +32,14 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def running(
-    name: str, argv: Sequence[str], base_url: str, environ: Mapping[str, str] | None = None
+    name: str,
+    argv: Sequence[str],
+    base_url: str,
+    environ: Mapping[str, str] | None = None,
+    *,
+    health: str = "/health",
 ) -> AsyncIterator[str]:
-    """Run a server until the block ends. Yields its base URL once GET /health answers 200."""
+    """Run a server until the block ends. Yields its base URL once GET `health` answers 200."""
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -45,7 +50,7 @@ async def running(
             env={**os.environ, **(environ or {})},
         )
         try:
-            await _healthy(base_url, process)
+            await _healthy(base_url + health, process)
             yield base_url
         except Exception:
             log.seek(0)
@@ -55,13 +60,13 @@ async def running(
             await _end(process)
 
 
-async def _healthy(base_url: str, process: asyncio.subprocess.Process) -> None:
+async def _healthy(url: str, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(START_DEADLINE_S), aiohttp.ClientSession() as session:
         while True:
             if process.returncode is not None:
                 raise RuntimeError(f"server ended with {process.returncode} before it was healthy")
             with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(f"{base_url}/health") as response:
+                async with session.get(url) as response:
                     if response.status == 200:
                         return
             await asyncio.sleep(0.05)
@@ -81,11 +86,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 @contextlib.asynccontextmanager
 async def hotseat(models_toml: str, *options: str) -> AsyncIterator[str]:
-    """`hotseat serve` with a configuration of its own."""
+    """`hotseat serve` with a configuration, and a ledger unless that says otherwise, of its own."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "models.toml"
-        config.write_text(models_toml, encoding="utf-8")
+        ledger = "" if "[ledger]" in models_toml else f'[ledger]\npath = "{folder}/ledger.sqlite3"\n'
+        config.write_text(models_toml + "\n" + ledger, encoding="utf-8")
         command = Path(sys.executable).parent / "hotseat"
         argv = [str(command), "serve", "--config", str(config), "--port", str(port), *options]
         async with running("hotseat", argv, f"http://127.0.0.1:{port}") as url:

@@ -45,10 +45,10 @@ PATIENCE_S = 60.0
 """No test waits so long; a hanging one ends with the name of what it waited for."""
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run(main: Coroutine[Any, Any, T], patience_s: float = PATIENCE_S) -> T:
     """On the loop that production uses."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(main, PATIENCE_S))
+        return runner.run(asyncio.wait_for(main, patience_s))
 
 
 class StillMeter:
@@ -155,10 +155,12 @@ async def serving(
 
 
 @contextlib.asynccontextmanager
-async def serving_file(path: Path, *, budget_bytes: int = 2**40, **environ: str) -> AsyncIterator[Rig]:
+async def serving_file(
+    path: Path, *, budget_bytes: int = 2**40, offline: bool = False, **environ: str
+) -> AsyncIterator[Rig]:
     """What the file says, reloads and preloads included, as `hotseat serve` would."""
     environ = {"HOTSEAT_HOME": str(path.parent / "home"), **environ}
-    read = partial(load_config, path, environ)
+    read = partial(load_config, path, environ, offline=offline)
     source = ConfigSource(read, lambda config: survey(config, StillMeter().device()))
     config = read()
     models = [found.pool_model() for found in source.survey(config)]

@@ -98,10 +98,10 @@ class Serving:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """Exit code and stderr."""
+        """Exit code, and stderr if it goes to no file."""
         self.process.send_signal(number)
         _, stderr = self.process.communicate(timeout=START_TIMEOUT_S)
-        return self.process.returncode, stderr
+        return self.process.returncode, stderr or ""
 
 
 @contextlib.contextmanager
@@ -112,16 +112,22 @@ def serving(folder: Path, *options: str, **extra_environment: str) -> Iterator[S
 
 
 @contextlib.contextmanager
-def serving_config(folder: Path, config: Path, *options: str, **extra_environment: str) -> Iterator[Serving]:
-    """The same with a configuration of the caller's; Hotseat's home is in `folder` unless overridden."""
+def serving_config(
+    folder: Path, config: Path, *options: str, log: Path | str | None = None, **extra_environment: str
+) -> Iterator[Serving]:
+    """The same with a configuration of the caller's; Hotseat's home is in `folder` unless overridden. `log`:
+    takes stderr, for a server that says more than a pipe holds."""
+    stderr = subprocess.PIPE if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     process = subprocess.Popen(
         [sys.executable, "-m", "proxy.cli", "serve", "--config", str(config), "--port", "0", *options],
         cwd=ROOT,
         env={**environment(folder), **extra_environment},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
+    if log is not None:
+        os.close(stderr)
     try:
         assert process.stdout is not None
         lines: list[str] = []
@@ -130,12 +136,13 @@ def serving_config(folder: Path, config: Path, *options: str, **extra_environmen
             if "curl" in line:
                 break
         else:
-            raise AssertionError(process.communicate()[1])
+            raise AssertionError(process.communicate()[1] or f"see {log}")
         url = lines[0].split()[-1]
         yield Serving(process, url, "".join(lines), folder)
     finally:
         process.kill()
-        process.communicate()
+        with process:  # closes its pipes and waits
+            pass
 
 
 def error_line(result: Result) -> str:

@@ -53,7 +53,7 @@ def test_state_has_the_documented_shape(tmp_path: Path) -> None:
     async def main() -> None:
         async with serving(tmp_path, Setup(TWO, budget_bytes=1000)) as rig:
             state = await rig.get("/api/state")
-            assert set(state) == {"device", "models", "swaps"}
+            assert set(state) == {"device", "models", "swaps", "ledger"}
             assert {"kind", "total_bytes", "free_bytes", "budget_bytes"} <= set(state["device"])
             assert state["device"]["budget_bytes"] == 1000
             documented = {

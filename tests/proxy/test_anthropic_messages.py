@@ -50,6 +50,7 @@ from proxy.dialects.anthropic_messages import (
 )
 from proxy.error_shapes import error_body
 from proxy.errors import BadServerAnswer, BodyTooLarge, Forbidden, NoSuchPath, RequestTimedOut, Unauthorized
+from proxy.signatures import signed_by
 from tests.proxy.messages_streams import Read, events_of, read
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "recordings" / "claude-code").glob("*.json"))
@@ -172,6 +173,24 @@ def test_conversation_with_tools() -> None:
         Message(role="tool", content="?", tool_call_id="b"),
         Message(role="user", content="Well?"),
     )
+
+
+def test_a_signature_is_kept_if_a_provider_made_it_through_us_and_for_one_thought() -> None:
+    def signature(*signed: str) -> str:
+        blocks = [{"type": "thinking", "thinking": "hm", "signature": one} for one in signed]
+        return said({"role": "assistant", "content": blocks}, {"role": "user", "content": "x"})[
+            0
+        ].reasoning_signature
+
+    ours = signed_by("anthropic", "c2ln")
+    assert signature(ours) == ours
+    assert signature(ours, ours) == signature("c2ln") == signature(SIGNATURE) == ""
+
+
+def test_several_signed_thoughts_are_one_without_a_signature() -> None:
+    one, two = (ReasoningDelta(text=text, signature="s") for text in "ab")
+    assert gathered([one]).reasoning_signature == "s"
+    assert (gathered([one, two]).reasoning, gathered([one, two]).reasoning_signature) == ("ab", "")
 
 
 def result(**fields: Any) -> Message:
@@ -459,6 +478,14 @@ def test_stop_reasons(reason: FinishReason, stop: str, expected: tuple[str, str 
     whole = json.loads(encode_response(CALL, gathered([TextDelta(text="x")]), finish, SERVED, WAITS))
     assert (found.stop_reason, found.stop_sequence) == expected
     assert (whole["stop_reason"], whole["stop_sequence"]) == expected
+
+
+def test_a_prompt_that_was_read_in_time_is_counted_in_the_start() -> None:
+    stream = encoder()
+    stream.count_prompt(100, 60)
+    [start, *_] = events_of(stream.begin() + stream.encode([TextDelta(text="a"), FINISH], WAITS))
+    usage = start["message"]["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"], usage["output_tokens"]) == (40, 60, 0)
 
 
 def test_keep_alives_may_come_anywhere() -> None:

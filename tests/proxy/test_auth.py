@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from inference.errors import ConfigError
-from proxy.auth import access_policy, check_access, check_bind, host_name
+from proxy.auth import AccessPolicy, access_policy, check_access, check_bind, host_name
+from proxy.callers import Caller, ScopedKey
 from proxy.config import Secret, ServerConfig
 from proxy.errors import Forbidden, Unauthorized
+from proxy.money_config import digest_of
+from proxy.run_tokens import RunTerms, RunTokens
 
 LOCAL = access_policy(ServerConfig(allowed_hosts=("gpu.lan",)))
 KEYED = access_policy(ServerConfig(api_keys=(Secret("sk-first"), Secret("sk-second"))))
@@ -161,3 +164,88 @@ def test_without_keys_any_key_is_ignored() -> None:
 
 def test_policy_does_not_show_its_keys() -> None:
     assert "sk-" not in repr(KEYED)
+
+
+# --- scoped keys and runs ------------------------------------------------------------------------
+
+CI = ScopedKey(Caller("ci", models=("echo",), is_admin=False), digest_of(b"key-of-ci"))
+BOSS = ScopedKey(Caller("boss", is_admin=True), digest_of(b"key-of-boss"))
+SCOPED = access_policy(ServerConfig(api_keys=(Secret("sk-first"),)), (CI, BOSS))
+
+
+def bearer(key: str) -> list[tuple[bytes, bytes]]:
+    return [HOST, (b"authorization", f"Bearer {key}".encode())]
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "is_admin"),
+    [("sk-first", "", True), ("key-of-ci", "ci", False), ("key-of-boss", "boss", True)],
+)
+def test_a_key_tells_who_asks(key: str, name: str, is_admin: bool) -> None:
+    caller = check_access(SCOPED, "/v1/chat/completions", bearer(key))
+    assert (caller.name, caller.is_admin) == (name, is_admin)
+
+
+def test_scoped_keys_alone_make_keys_needed() -> None:
+    policy = access_policy(ServerConfig(), (CI,))
+    with pytest.raises(Unauthorized):
+        check_access(policy, "/v1/models", [HOST])
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/messages", "/r/x/v1/responses", "/v1", "/health"])
+def test_a_scoped_key_may_ask_models(path: str) -> None:
+    check_access(SCOPED, path, bearer("key-of-ci"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/api/state",
+            "/api/runs",
+            "/api/models/echo/load",
+            "/metrics",
+            "/ui/",
+            "/",
+            "/v1x",
+            "/r/x/api/state",
+        ),
+        *("/r/v1/../api/state", "//v1/models", "/r/a/b/v1/models", "/api/v1/models"),
+    ],
+)
+def test_a_scoped_key_may_do_nothing_else(path: str) -> None:
+    with pytest.raises(Forbidden):
+        check_access(SCOPED, path, bearer("key-of-ci"))
+    check_access(SCOPED, path, bearer("key-of-boss"))
+    check_access(SCOPED, path, bearer("sk-first"))
+
+
+@pytest.mark.parametrize("policy", [LOCAL, SCOPED], ids=["no keys", "keys"])
+def test_a_runs_token_is_a_key_for_that_run(policy: AccessPolicy) -> None:
+    runs = RunTokens()
+    token = runs.mint("night", RunTerms()).token
+    for path in ("/v1/messages", "/r/night/v1/messages"):
+        assert check_access(policy, path, bearer(token), runs).run == "night"
+    for path in ("/r/day/v1/messages", "/api/state", "/api/runs", "/metrics"):
+        with pytest.raises(Forbidden):
+            check_access(policy, path, bearer(token), runs)
+
+
+@pytest.mark.parametrize("policy", [LOCAL, SCOPED], ids=["no keys", "keys"])
+def test_a_token_that_is_no_longer_good_lifts_no_limits(policy: AccessPolicy) -> None:
+    runs = RunTokens()
+    token = runs.mint("night", RunTerms()).token
+    runs.end("night")
+    for presented in (token, "hotseat-run-", f"{token}0"):
+        with pytest.raises(Unauthorized) as caught:
+            check_access(policy, "/v1/messages", bearer(presented), runs)
+        assert token.rsplit("-", 1)[1] not in caught.value.message
+
+
+def test_an_announced_run_is_not_for_other_scoped_keys() -> None:
+    runs = RunTokens()
+    runs.mint("night", RunTerms())
+    with pytest.raises(Forbidden, match="its own token"):
+        check_access(SCOPED, "/r/night/v1/messages", bearer("key-of-ci"), runs)
+    check_access(SCOPED, "/r/night/v1/messages", bearer("sk-first"), runs)
+    check_access(SCOPED, "/r/free/v1/messages", bearer("key-of-ci"), runs)

@@ -17,7 +17,7 @@ from proxy.errors import ClientGone
 SECRET = "hunter2"
 
 
-def answer_of(app: ASGIApp) -> list[Message]:
+def answer_of(app: ASGIApp, path: str = "/x\nforged line") -> list[Message]:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -26,7 +26,7 @@ def answer_of(app: ASGIApp) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/x\nforged line", "headers": []}
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": path, "headers": []}
     asyncio.run(Boundary(app)(scope, receive, send))
     return sent
 
@@ -92,3 +92,27 @@ def test_every_request_has_an_id() -> None:
         assert scope[REQUEST_ID]
 
     answer_of(app)
+
+
+async def fine(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+    await send({"type": "http.response.body", "body": scope[REQUEST_ID].encode(), "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/messages", b"request-id"),
+        ("/r/run-1/v1/messages/count_tokens", b"request-id"),
+        ("/v1/responses", b"x-request-id"),
+        ("/health", b"x-request-id"),
+    ],
+)
+def test_every_answer_has_its_id_where_the_sdks_look_for_it(path: str, name: bytes) -> None:
+    start, body, end = answer_of(fine, path)
+    assert start["headers"] == [(b"a", b"b"), (name, body["body"])]
+    assert "headers" not in end
+    failed, _ = answer_of(raising(Overloaded("full")), path)
+    headers = dict(failed["headers"])
+    assert headers[name] == headers[b"x-hotseat-request-id"]

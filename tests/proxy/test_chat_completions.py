@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,9 @@ from proxy.dialects.chat_completions import StreamEncoder, decode_request, encod
 SERVED = Served("42", "smol", 1_700_000_000)
 WAITS = Waits(queue_s=0.25, load_s=1.5)
 HI = {"role": "user", "content": "hi"}
+RECORDED: dict[str, Any] = json.loads(
+    (Path(__file__).parents[1] / "recordings" / "opencode_chat.json").read_text()
+)
 
 
 def body(**fields: Any) -> bytes:
@@ -602,6 +606,31 @@ def test_overflow_in_the_words_that_harnesses_look_for() -> None:
             },
         }
     }
+
+
+@pytest.mark.parametrize("name", RECORDED["requests"])
+def test_what_opencode_sends(name: str) -> None:
+    body = RECORDED["requests"][name]
+    offered = body.get("tools", [])
+    call = decode_request(
+        json.dumps(body | {"tools": [RECORDED["tools"][tool] for tool in offered]}).encode()
+    )
+    assert call.stream
+    assert [tool.name for tool in call.request.tools] == offered
+    assert call.request.max_tokens == body["max_tokens"]
+    assert [message.role for message in call.request.messages] == [m["role"] for m in body["messages"]]
+
+
+def test_an_overflow_in_a_stream_is_an_error_object_within_the_message() -> None:
+    """opencode 1.18 recognises it by nothing else, and compacts."""
+    error = ContextLengthExceeded("too long", param="messages", n_tokens=9000, n_ctx=8192)
+    [chunk], done = chunks_of(encoder().error(error, "42"))
+    assert not done
+    assert chunk["error"]["code"] == "context_length_exceeded"
+    within = json.loads(chunk["error"]["message"])
+    assert within["type"] == "error"
+    assert within["error"]["code"] == "context_length_exceeded"
+    assert within["error"]["message"].startswith("This model's maximum context length is 8192 tokens.")
 
 
 def test_error_event_is_no_end() -> None:

@@ -273,7 +273,7 @@ def test_load_reports_the_cause(hotseat: Callable[..., Result]) -> None:
     assert "not downloaded" in error_line(hotseat("load", "absent"))
     assert "hostile.gguf" in error_line(hotseat("load", "hostile"))
     assert "quick" in error_line(hotseat("load", "quik"))
-    assert "not served" in error_line(hotseat("load", "far-away"))
+    assert "remote route" in error_line(hotseat("load", "far-away"))
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a b", "é", "%2e%2e", "x?y#z", "a\nb", "q" * 300])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from inference.chat import Sampling
 from inference.errors import ConfigError
 from proxy.config import Config, Limits, Secret, find_config, load_config
-from proxy.model_files import find_source, hotseat_home
+from proxy.model_files import find_source, hotseat_home, state_home
 from proxy.units import format_bytes, parse_bytes, parse_duration_s
 
 SHIPPED = Path(__file__).parents[2] / "models.toml"
@@ -190,9 +190,9 @@ REFUSED = {
         "[memory]\nzzz = 1",
         ["memory.zzz", "known: device, budget, reserve, kv_store"],
     ),
-    "key of a later version": (
+    "prices of a provider": (
         '[providers.p]\nbase_url = "https://p.example"\nprices = {}',
-        ["providers.p.prices", "not part of this version", "remove it"],
+        ["providers.p.prices", "[prices]", "remove it"],
     ),
     "kv store without bounds": ("[memory]\nkv_store = true", ["memory.kv_store = true", "limit", "false"]),
     "kv store of a wrong unit": (
@@ -436,6 +436,12 @@ def test_home_follows_the_environment() -> None:
     assert hotseat_home({"XDG_CACHE_HOME": "/b", "HOME": "/c"}) == Path("/b/hotseat")
     assert hotseat_home({"HOME": "/c"}) == Path("/c/.cache/hotseat")
     assert hotseat_home({}) == Path(home) / ".cache/hotseat"
+
+
+def test_what_cannot_be_fetched_again_is_in_no_cache() -> None:
+    assert state_home({"HOTSEAT_HOME": "/a", "XDG_STATE_HOME": "/b"}) == Path("/a")
+    assert state_home({"XDG_STATE_HOME": "/b", "XDG_CACHE_HOME": "/d"}) == Path("/b/hotseat")
+    assert state_home({"HOME": "/c", "XDG_CACHE_HOME": "/d"}) == Path("/c/.local/state/hotseat")
 
 
 # --- units -------------------------------------------------------------------------------------

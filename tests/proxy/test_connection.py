@@ -351,6 +351,24 @@ def test_offers_to_change_the_protocol_are_ignored(tmp_path: Path, whole: bool) 
     run(main())
 
 
+def test_who_would_rather_have_a_websocket_is_told_to_do_without(tmp_path: Path) -> None:
+    """As Codex does, which then goes on with HTTP."""
+
+    async def main() -> None:
+        async with serving(tmp_path) as rig, raw(rig) as client:
+            ask = HEALTH.replace(b"/health", b"/v1/responses")
+            await client.send(
+                ask.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            )
+            status, headers, body = await client.response()
+            assert (status, headers["upgrade"]) == (426, "http/1.1")
+            assert json.loads(body)["error"]["code"] == "no_websockets"
+            await client.send(ask)
+            assert (await client.response())[0] == 405
+
+    run(main())
+
+
 def test_expect_continue(tmp_path: Path) -> None:
     async def main() -> None:
         async with serving(tmp_path) as rig, raw(rig) as client:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from proxy.cli import main
 from proxy.doctor import EngineProbe, check_engine
 from proxy.listener import listen
+from tests.bench.fake_harnesses import fake_harnesses
 from tests.proxy.served import CANARY, CONFIG, Serving, serving, write_config
 
 
@@ -26,7 +27,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 def doctor(folder: Path, text: str, **environ: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
     config = write_config(folder, text)
-    environ = {"HOTSEAT_HOME": str(folder / "home"), "HOTSEAT_API_KEY": "", **environ}
+    harnesses = folder / "harnesses"
+    if not harnesses.exists():
+        fake_harnesses(harnesses, claude="echo 2.1.197", codex="exit 1")
+    environ = {
+        "HOTSEAT_HOME": str(folder / "home"),
+        "HOTSEAT_API_KEY": "",
+        "HOTSEAT_HARNESSES": str(harnesses),
+        "HOME": str(folder),
+        **environ,
+    }
     result = CliRunner().invoke(main, ["doctor", "--json", "--config", str(config)], env=environ)
     assert CANARY not in result.output
     findings: dict[str, list[dict[str, Any]]] = {}
@@ -54,10 +64,22 @@ def test_doctor_is_content(tmp_path: Path) -> None:
     text = '[server]\nport = 0\n[models.quick]\npath = "quick.toml"\nengine = "scripted"'
     code, findings = doctor(tmp_path, text)
     failures = [
-        f for found in findings.values() for f in found if f["status"] == "fail" and f["area"] != "engine"
+        f
+        for found in findings.values()
+        for f in found
+        if f["status"] == "fail" and f["area"] not in ("engine", "cli")
     ]
     assert failures == []
-    assert code == (1 if findings["engine"][0]["status"] == "fail" else 0)
+    assert code == 1  # of the harness that does not start
+
+
+def test_doctor_knows_the_harnesses(tmp_path: Path) -> None:
+    _, findings = doctor(tmp_path, CONFIG)
+    opencode, codex, claude = findings["cli"]
+    assert opencode["status"] == "ok"
+    assert (codex["status"], codex["remedy"]) == ("fail", "run scripts/install-harnesses")
+    assert claude["status"] == "note"
+    assert "npm chooses it on Node 20 by itself" in claude["text"]
 
 
 def test_doctor_knows_a_hotseat_at_the_port(tmp_path: Path, server: Serving) -> None:
@@ -82,7 +104,12 @@ def test_doctor_warns_of_a_bind_without_key(tmp_path: Path) -> None:
 def test_doctor_prints_for_people(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     result = CliRunner().invoke(
-        main, ["doctor", "--config", str(config)], env={"HOTSEAT_HOME": str(tmp_path)}
+        main,
+        ["doctor", "--config", str(config)],
+        env={
+            "HOTSEAT_HOME": str(tmp_path),
+            "HOTSEAT_HARNESSES": str(fake_harnesses(tmp_path / "harnesses")),
+        },
     )
     assert result.exit_code == 1
     assert any(line.startswith("fail  model   hostile: ") for line in result.stdout.splitlines())

@@ -108,6 +108,8 @@ def test_stream_and_whole_answer_say_the_same(tmp_path: Path) -> None:
                 if c.type == "function"
             ]
             assert len(whole.choices[0].message.tool_calls or []) == 2
+            rows = (await rig.get("/api/requests"))["requests"]
+            assert [row["tool_calls"] for row in rows] == [2, 2]
 
     run(main())
 
@@ -327,21 +329,26 @@ def test_does_not_fit(tmp_path: Path) -> None:
     run(main())
 
 
-def test_fault_36_remote_routes(tmp_path: Path) -> None:
-    """Fault 36, as far as this version goes: refused before anything leaves."""
+def test_a_remote_route_without_its_key(tmp_path: Path) -> None:
+    """Nothing leaves, and the client is told whose turn it is."""
 
     async def main() -> None:
         setup = Setup(
             routes={"opus": RouteConfig("opus", "openrouter", "anthropic/opus")},
-            providers={"openrouter": ProviderConfig("openrouter", "https://openrouter.ai/api/v1")},
+            providers={
+                "openrouter": ProviderConfig("openrouter", "http://127.0.0.1:9/v1", api_key_env="FAR_KEY")
+            },
         )
         async with serving(tmp_path, setup) as rig:
-            status, answer, headers = await rig.chat({"model": "opus"})
-            assert (status, answer["error"]["code"], headers["x-should-retry"]) == (
-                501,
-                "route_not_served",
-                "false",
-            )
+            for path, body in (
+                ("/v1/chat/completions", question(model="opus")),
+                ("/v1/embeddings", {"model": "opus", "input": "x"}),
+                ("/v1/messages/count_tokens", question(model="opus")),
+            ):
+                status, answer, headers = await rig.post(path, body)
+                assert (status, answer["error"]["hotseat"]["code"]) == (503, "provider_key_missing")
+                assert "FAR_KEY" in answer["error"]["message"]
+                assert headers["x-should-retry"] == "false"
         offline = Setup(routes=setup.routes, providers=setup.providers, offline=True)
         async with serving(tmp_path, offline) as rig:
             status, answer, _ = await rig.chat({"model": "opus"})

@@ -125,6 +125,26 @@ def test_tools_and_thinking_through_the_sdk(tmp_path: Path) -> None:
     run(main())
 
 
+def test_the_start_counts_the_prompt_and_answers_have_their_id(tmp_path: Path) -> None:
+    """Where the prompt was read before the stream began: no life had to be shown."""
+
+    async def main() -> None:
+        async with serving(tmp_path, Setup({"echo": RICH})) as rig:
+            body = {**asked("hello"), "stream": True}
+            async with rig.http.post(rig.url + "/v1/messages", json=body) as response:
+                [start, *_, delta, _] = events_of(await response.read())
+                assert response.headers["request-id"] == start["message"]["id"].removeprefix("msg_")
+            told, final = start["message"]["usage"], delta["usage"]
+            assert told["input_tokens"] == final["input_tokens"] > 0
+            message = await (await sdk(rig)).messages.create(**asked())
+            assert f"msg_{message._request_id}" == message.id
+            with pytest.raises(anthropic.BadRequestError) as wrong:
+                await (await sdk(rig)).messages.create(**asked(max_tokens=0))
+            assert wrong.value.request_id
+
+    run(main())
+
+
 def read_tokens(usage: anthropic.types.Usage) -> int:
     return usage.input_tokens + (usage.cache_read_input_tokens or 0)
 

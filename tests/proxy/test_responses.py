@@ -38,7 +38,7 @@ from inference.errors import (
 )
 from proxy.answer import NO_WAITS, Answer, Served
 from proxy.dialects.responses import StreamEncoder, decode_request, encode_error, encode_response
-from proxy.responses_input import seal, unseal
+from proxy.responses_input import Thought, seal, unseal
 from tests.proxy.response_events import Stream, checked, frames
 
 SERVED = Served("42", "smol", 1_700_000_000)
@@ -248,6 +248,21 @@ def test_an_answer_with_open_calls_goes_on_and_any_other_ends() -> None:
     assert shape(thought, said, said, thought, said) == [("t", "said", 0), ("", "said", 0), ("t", "said", 0)]
 
 
+def test_a_signature_is_of_the_whole_reasoning_or_of_none() -> None:
+    def item(text: str, signature: str) -> dict[str, Any]:
+        return {"type": "reasoning", "summary": [], "encrypted_content": seal(text, signature)}
+
+    said = {"role": "assistant", "content": "4"}
+    [one] = messages(item("a", "s"), said)
+    assert (one.reasoning, one.reasoning_signature) == ("a", "s")
+    [two] = messages(item("a", "s"), item("b", "t"), said)
+    assert (two.reasoning, two.reasoning_signature) == ("ab", "")
+    [mixed] = messages(item("a", ""), item("b", "t"), said)
+    assert (mixed.reasoning, mixed.reasoning_signature) == ("ab", "")
+    [hidden] = messages(item("", "s"), said)
+    assert (hidden.reasoning, hidden.reasoning_signature) == ("", "s")
+
+
 def test_reasoning_of_ours_and_of_others() -> None:
     def thought(**fields: Any) -> str:
         [message] = messages(
@@ -265,7 +280,7 @@ def test_reasoning_of_ours_and_of_others() -> None:
 
 @given(st.text())
 def test_sealed_reasoning_comes_back_as_it_was(text: str) -> None:
-    assert unseal(seal(text), "input[0]") == text
+    assert unseal(seal(text), "input[0]") == Thought(text)
 
 
 @pytest.mark.parametrize("damage", [lambda s: s[:-3], lambda s: s + "!", lambda s: s.replace("Y", "*", 1)])
@@ -515,7 +530,7 @@ def test_reasoning_as_the_summary_that_was_asked_for() -> None:
     [thought, _] = stream.response["output"]
     assert thought["summary"] == [{"type": "summary_text", "text": "I see"}]
     assert thought["content"] == []
-    assert unseal(thought["encrypted_content"], "") == "I see"
+    assert unseal(thought["encrypted_content"], "") == Thought("I see")
 
 
 def test_reasoning_as_it_is() -> None:

@@ -98,6 +98,15 @@ def test_create_through_the_sdk(tmp_path: Path) -> None:
     run(main())
 
 
+def test_answers_have_their_id_where_the_sdk_looks_for_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, Setup({"echo": RICH})) as rig:
+            answer = await (await rig.openai()).responses.create(model="echo", input="hi")
+            assert f"resp_{answer._request_id}" == answer.id
+
+    run(main())
+
+
 def test_instructions_and_items_reach_the_model(tmp_path: Path) -> None:
     script = """
 [[turn]]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inference.errors import UnknownModel
 from inference.model_spec import ModelSpec
 from proxy.config import Config, ModelEntry, ProviderConfig, RouteConfig
-from proxy.errors import OfflineRefusal, RouteNotServed
+from proxy.errors import OfflineRefusal
 from proxy.guests import Seat, stand_in
 from proxy.routing import MAX_NAME_CHARS, Route, RouteTable, matches, route_table
 
@@ -51,9 +51,9 @@ def test_local_names(requested: str, model: str) -> None:
 
 
 @pytest.mark.parametrize("requested", ["opus", "subagent"])
-def test_remote_routes_are_refused_by_name(requested: str) -> None:
-    with pytest.raises(RouteNotServed, match="not served by this version"):
-        table().resolve(requested)
+def test_remote_routes(requested: str) -> None:
+    assert table().resolve(requested) == Route("openrouter", "anthropic/opus")
+    assert table().is_remote(requested)
     with pytest.raises(OfflineRefusal, match="--offline"):
         table(offline=True).resolve(requested)
 

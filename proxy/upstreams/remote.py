@@ -1,0 +1,178 @@
+"""Models at providers: who is asked, how often, and in what order, until one of them has begun to answer.
+
+retry_policy.py decides; this module asks, waits and keeps account of who failed. Once an answer has
+begun nothing is repeated: what fails then ends the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest
+from inference.errors import HotseatError, InvalidRequest
+from inference.reasoning_memory import ReasoningMemory
+from proxy.answer_meters import Meter
+from proxy.errors import NotRecorded, ProviderCoolingDown
+from proxy.provider_errors import client_error, failure_of
+from proxy.providers import DialectName
+from proxy.remote_config import ProviderConfig
+from proxy.request_log import RequestRecord
+from proxy.retry_policy import GOOD, Failure, Patience, Repeat, Standing, Step, after_failure, next_step
+from proxy.upstream_errors import UpstreamError
+from proxy.upstreams.base import Batch, Exchange
+from proxy.upstreams.http_client import HttpClient
+from proxy.upstreams.remote_server import RemoteServer
+from proxy.upstreams.taped import Tape
+from proxy.upstreams.thoughts import RememberingExchange
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One who may be asked. `server` None: the model is of this machine."""
+
+    upstream: str
+    model: str
+    server: RemoteServer | None
+
+
+Begin = Callable[[Target], AbstractAsyncContextManager[T]]
+"""One attempt: entered when the answer has begun. Raises UpstreamError or HotseatError."""
+
+
+class RemoteUpstreams:
+    """`tape`: who is asked is on it; else they are asked over `http`. `clock` and `chance` are for tests."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        tape: Tape | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._http = http
+        self._tape = tape
+        self._clock = clock
+        self._chance = chance
+        self._standings: dict[tuple[str, str], Standing] = {}  # of models in the configuration: bounded
+        self._thoughts = ReasoningMemory()
+
+    def target(self, provider: ProviderConfig, model: str) -> Target:
+        transport = self._http if self._tape is None else self._tape.transport(provider, model)
+        return Target(provider.name, model, RemoteServer(transport, provider, model))
+
+    @property
+    def _is_replay(self) -> bool:
+        return self._tape is not None and self._tape.is_replay
+
+    def exchange(self, server: RemoteServer, dialect: DialectName, meter: Meter) -> Exchange:
+        """A translated one."""
+        exchange = RemoteExchange(server, dialect, meter)
+        if not server.kind.keeps_thoughts:
+            return exchange
+        return RememberingExchange(exchange, self._thoughts, f"{server.provider.name}/{server.model}")
+
+    @asynccontextmanager
+    async def begun(
+        self, targets: Sequence[Target], begin: Begin[T], record: RequestRecord
+    ) -> AsyncIterator[T]:
+        """The first answer that begins. Raises HotseatError."""
+        async with AsyncExitStack() as stack:
+            target, answer = await self._first(targets, begin, record, stack)
+            try:
+                yield answer
+            except UpstreamError as error:
+                self._note(target, failure_of(error))
+                raise _told(error, target) from error
+            self._standings.pop((target.upstream, target.model), None)
+
+    async def _first(
+        self, targets: Sequence[Target], begin: Begin[T], record: RequestRecord, stack: AsyncExitStack
+    ) -> tuple[Target, T]:
+        waiting = [target for target in targets if not self._closed_for_s(target)]
+        if not waiting:
+            raise self._all_cooling(targets)
+        repeated = 0
+        first_error: HotseatError | None = None
+        while True:
+            target = waiting[0]
+            record.attempt_begins(target.upstream, target.model)
+            try:
+                return target, await stack.enter_async_context(begin(target))
+            except UpstreamError as error:
+                failure, told = failure_of(error), _told(error, target)
+                told.__cause__ = error
+            except NotRecorded:
+                raise
+            except HotseatError as error:
+                # What a fallback cannot be asked says nothing of why it is asked.
+                told = first_error if error.fault == "client" and first_error is not None else error
+                failure = Failure(may_move=error.fault != "client")
+            first_error = first_error or told
+            self._note(target, failure)
+            step = self._step(target, failure, repeated, has_fallback=len(waiting) > 1)
+            if step == "give up":
+                raise told
+            record.attempt_failed(told)
+            if isinstance(step, Repeat):
+                repeated += 1
+                await asyncio.sleep(0.0 if self._is_replay else step.after_s)
+            else:
+                repeated = 0
+                waiting.pop(0)
+
+    def _step(self, target: Target, failure: Failure, repeated: int, *, has_fallback: bool) -> Step:
+        if target.server is None:
+            return "move" if failure.may_move and has_fallback else "give up"
+        provider = target.server.provider
+        patience = Patience(provider.retries, provider.retry_delay_s)
+        return next_step(failure, repeated, patience, has_fallback=has_fallback, chance=self._chance())
+
+    def _note(self, target: Target, failure: Failure) -> None:
+        if target.server is not None and not self._is_replay:
+            name = (target.upstream, target.model)
+            standing = self._standings.get(name, GOOD)
+            self._standings[name] = after_failure(standing, failure, self._clock())
+
+    def _closed_for_s(self, target: Target) -> float:
+        return self._standings.get((target.upstream, target.model), GOOD).closed_for_s(self._clock())
+
+    def _all_cooling(self, targets: Sequence[Target]) -> ProviderCoolingDown:
+        wait_s = min(self._closed_for_s(target) for target in targets)
+        names = " and ".join(dict.fromkeys(target.upstream for target in targets))
+        return ProviderCoolingDown(
+            f"{names} failed several times in a row and is not asked for another {wait_s:.0f} s",
+            retry_after_s=wait_s,
+        )
+
+
+def _told(error: UpstreamError, target: Target) -> HotseatError:
+    assert target.server is not None
+    return client_error(error, target.upstream, target.server.redaction)
+
+
+class RemoteExchange:
+    """One request to a provider, translated to a dialect that it speaks."""
+
+    queue_s = 0.0
+    load_s = 0.0
+
+    def __init__(self, server: RemoteServer, dialect: DialectName, meter: Meter) -> None:
+        self._server = server
+        self._dialect = dialect
+        self._meter = meter
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[Batch, None]:
+        """Raises UpstreamError: who is asked next depends on it."""
+        return self._server.generate(request, self._dialect, self._meter)
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        raise InvalidRequest("model: embeddings are not translated", param="model")
