@@ -2,7 +2,8 @@
 
     BenchError
     ├── TaskError       a task's own files are not as they must be
-    └── PlanError       a plan asks for what is not there
+    ├── PlanError       a plan asks for what is not there
+    └── ProxyError      the running Hotseat did not do its part
 
 What goes wrong in a trial is no exception but its outcome: results.py.
 """
@@ -19,4 +20,8 @@ class TaskError(BenchError):
 
 
 class PlanError(BenchError):
+    pass
+
+
+class ProxyError(BenchError):
     pass

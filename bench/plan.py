@@ -4,6 +4,7 @@ name = "demo"
 seed = 7                                  # of the order, and of tasks that are made by seed
 attempts = 5
 parallel = 1                              # trials at once
+config = "demo-models.toml"               # beside the plan: it has a server of its own, with these models
 policy = "native"                         # native | neutral | encouraged | required: delegation
 caps = { wall = "30m", idle = "5m", tokens = 2000000, requests = 500, usd = "5.00" }
 tasks = ["smoke", { name = "migrate-30", n = 5 }]
@@ -12,7 +13,7 @@ tasks = ["smoke", { name = "migrate-30", n = 5 }]
 harness = "opencode"                      # opencode | codex | claude-code | oracle | nop
 main = "qwen3.6-35b-a3b"
 small = "qwen3.6-35b-a3b"                 # main, if it is not given
-subagents = { helper = "smollm2-135m" }
+subagents = { helper = "smollm2-135m" }   # or { helper = { model = "…", effort = "low" } }
 effort = "high"
 
 [models]                                  # put other models in the place of those above
@@ -56,6 +57,9 @@ class Configuration:
     subagents: Mapping[str, str]
     effort: str | None
     policy: Policy
+    subagent_efforts: Mapping[str, str] = field(
+        default_factory=dict
+    )  # by the sub-agent, where it has its own
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -89,6 +93,7 @@ class Plan:
     caps: Caps
     tasks: tuple[Task, ...]
     configurations: tuple[Configuration, ...]
+    config: Path | None = None  # of a server of its own
     text: str = field(default="", repr=False)
 
     def cells(self) -> list[Cell]:
@@ -129,13 +134,26 @@ class _Caps(_Section):
         return seconds(value) if isinstance(value, str) else value
 
 
+class _SubAgent(_Section):
+    model: str
+    effort: str | None = None
+
+
 class _Configuration(_Section):
     harness: HarnessName
     main: str = ""
     small: str = ""
-    subagents: dict[str, str] = {}
+    subagents: dict[str, _SubAgent] = {}
     effort: str | None = None
     policy: Policy | None = None
+
+    @field_validator("subagents", mode="before")
+    @classmethod
+    def _by_model(cls, value: Any) -> Any:
+        """A sub-agent may be given by its model alone."""
+        if not isinstance(value, dict):
+            return value
+        return {name: {"model": one} if isinstance(one, str) else one for name, one in value.items()}
 
 
 class _PlanFile(_Section):
@@ -143,6 +161,7 @@ class _PlanFile(_Section):
     seed: int = 0
     attempts: int = Field(default=5, ge=1, le=1000)
     parallel: int = Field(default=1, ge=1, le=64)
+    config: str | None = Field(default=None, min_length=1, max_length=256)
     policy: Policy = "native"
     caps: _Caps = _Caps()
     tasks: tuple[str | dict[str, int | str], ...] = Field(min_length=1)
@@ -199,6 +218,7 @@ def _plan(path: Path, file: _PlanFile, text: str, remap: Mapping[str, str]) -> P
             _configuration(path, name, section, file.policy, remap)
             for name, section in file.configurations.items()
         ),
+        config=_server_config(path, file.config),
         text=text,
     )
     trials = [cell.trial for cell in plan.cells()]
@@ -210,6 +230,15 @@ def _plan(path: Path, file: _PlanFile, text: str, remap: Mapping[str, str]) -> P
     if unused:
         raise PlanError(f"{path}: models: no configuration names {', '.join(sorted(unused))}")
     return plan
+
+
+def _server_config(path: Path, name: str | None) -> Path | None:
+    if name is None:
+        return None
+    config = path.parent / name
+    if not config.is_file():
+        raise PlanError(f"{path}: config: expected a models.toml at {config}, found none")
+    return config
 
 
 def _task(path: Path, entry: str | Mapping[str, int | str]) -> Task:
@@ -237,11 +266,12 @@ def _configuration(
         harness=section.harness,
         main=remap.get(section.main, section.main),
         small=remap.get(section.small or section.main, section.small or section.main),
-        subagents={agent: remap.get(model, model) for agent, model in section.subagents.items()},
+        subagents={name: remap.get(one.model, one.model) for name, one in section.subagents.items()},
         effort=section.effort,
         policy=section.policy or policy,
+        subagent_efforts={name: one.effort for name, one in section.subagents.items() if one.effort},
     )
 
 
 def _named(section: _Configuration) -> tuple[str, ...]:
-    return (section.main, section.small, *section.subagents.values())
+    return (section.main, section.small, *(agent.model for agent in section.subagents.values()))

@@ -3,8 +3,9 @@
 JOB/plan.toml                  as it was run
 JOB/job.json                   the machine, versions, the order of the cells
 JOB/trials/TRIAL/result.json   TrialResult, written last and whole: a folder without one never finished
+                begun.json     its run and workspace, for whoever has to clear up after a kill
                 rows.jsonl     the ledger's rows of the trial's run
-                stdout stderr  of the harness, for each phase
+                PHASE.stdout   of the harness, for each phase; and PHASE.stderr
                 diff.patch     what the agent changed
                 verifier/      what the checks wrote
 """

@@ -116,8 +116,9 @@ async def relay(workspace: Workspace, proxy_url: str) -> AsyncIterator[None]:
         task = asyncio.current_task()
         assert task is not None
         carrying.add(task)
-        try:
-            await _carry(reader, writer, host, _port(proxy_url))
+        try:  # the stream's own callback takes a cancelled task for a failure, and prints it
+            with contextlib.suppress(asyncio.CancelledError):
+                await _carry(reader, writer, host, _port(proxy_url))
         finally:
             carrying.discard(task)
             writer.close()

@@ -34,8 +34,9 @@ class Interval:
         return self.low <= value <= self.high
 
 
-def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Of a share: 0 of 7 is not 0 %. Wilson 1927."""
+def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Of a share: 0 of 7 is not 0 %. Wilson 1927. The sum of graded rewards may stand for successes: it is
+    then wider than need be, as nothing in 0..1 varies more than pass and fail."""
     if n == 0:
         return Interval(0.0, 1.0)
     low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")

@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`parameters`: chosen, for each that the task has. `digest`: of all files, so that results of another
-    version of the task are told apart. `requires`: programs that must be there. `protected`: paths that the
-    agent is told to leave as they are."""
+    """`parameters`: chosen, for each that the task has; `choices`: what they could be. `digest`: of all
+    files, so that results of another version of the task are told apart. `requires`: programs that must be
+    there. `protected`: paths that the agent is told to leave as they are."""
 
     name: str
     folder: Path
@@ -62,6 +63,7 @@ class Task:
     requires: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     parameters: Parameters = field(default_factory=dict)
+    choices: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -159,7 +161,14 @@ def load_task(folder: Path, parameters: Parameters | None = None) -> Task:
         requires=own.requires,
         protected=own.protected,
         parameters=_chosen(folder.name, own.parameters, parameters or {}),
+        choices=own.parameters,
     )
+
+
+def variants(task: Task) -> list[Task]:
+    """One for every combination of its parameters."""
+    combined = [dict(zip(task.choices, values, strict=True)) for values in product(*task.choices.values())]
+    return [replace(task, parameters=parameters) for parameters in combined]
 
 
 def _task_file(path: Path) -> _TaskFile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -41,7 +41,8 @@ class Comparison:
     def sentence(self) -> str:
         points = f"{100 * self.difference:+.1f} points"
         bounds = f"95 % interval {100 * self.interval.low:+.1f} to {100 * self.interval.high:+.1f}"
-        seen = f"{points}, {bounds}, p = {self.p:.3f}, {self.tasks} tasks"
+        tasks = "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
+        seen = f"{points}, {bounds}, p = {self.p:.3f}, {tasks}"
         if self.outcome != "no detectable difference":
             return f"{self.a} is {self.outcome} than {self.b} ({seen})"
         return f"{self.a} and {self.b}: no detectable difference ({seen}; {self._wanted()})"
@@ -55,8 +56,15 @@ class Comparison:
 
 
 def compare_all(suites: Mapping[str, Suite], seed: int = 0) -> list[Comparison]:
-    """Every pair once, in the order of the names; p by Holm over all of them."""
-    pairs = list(combinations(sorted(suites), 2))
+    """Every pair that has a task in common once, in the order of the names; p by Holm over all of them."""
+    pairs = [(a, b) for a, b in combinations(sorted(suites), 2) if set(suites[a]) & set(suites[b])]
+    return compare_pairs(pairs, suites, seed)
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[str, str]], suites: Mapping[str, Suite], seed: int = 0
+) -> list[Comparison]:
+    """These and no others, in their order; p by Holm over them. Each must have a task in common."""
     p_values = holm([paired_permutation(suites[a], suites[b], seed) for a, b in pairs])
     return [_compared(a, b, suites, p, seed) for (a, b), p in zip(pairs, p_values, strict=True)]
 

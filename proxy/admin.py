@@ -21,9 +21,11 @@ from inference.model_spec import ModelSpec
 from inference.pool import ModelState, PoolEvent, PoolState, WorkerPool
 from proxy import sse
 from proxy.boundary import REQUEST_ID, send_json
+from proxy.callers import CALLER, OWNER, Caller
 from proxy.config import RouteConfig
 from proxy.errors import NotLocal
 from proxy.event_stream import EventStream
+from proxy.gate import check_model, may_ask
 from proxy.live import Current, Live
 from proxy.metrics import Metrics
 from proxy.news import News
@@ -53,16 +55,20 @@ class ModelsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         run_of(scope["path_params"])
         name = scope["path_params"].get("name")
+        caller: Caller = scope.get(CALLER, OWNER)
         now = self._live.now
         states = {state.name: state for state in self._pool.state().models}
         if name is None:
             known = [self._model(entry.spec, states[model]) for model, entry in now.config.models.items()]
             known += [self._route(now, route) for route in now.config.routes.values()]
-            answer: dict[str, Any] = {"object": "list", "data": known, "roles": dict(now.config.roles)}
+            answer: dict[str, Any] = _allowed(known, dict(now.config.roles), caller)
         elif now.routes.is_remote(name):
-            answer = self._route(now, _route_meant(now, name))
+            route = _route_meant(now, name)
+            check_model(caller, name, route.model)
+            answer = self._route(now, route)
         else:
             model = now.routes.resolve(name).model
+            check_model(caller, name, model)
             answer = self._model(now.config.models[model].spec, states[model])
         await send_json(send, _json.encode(answer), [(b"x-hotseat-request-id", scope[REQUEST_ID].encode())])
 
@@ -98,6 +104,19 @@ class ModelsEndpoint:
         }
         told = {"context_length": route.context_length, "max_output_tokens": route.max_output_tokens}
         return row | {name: limit for name, limit in told.items() if limit is not None}
+
+
+def _allowed(known: list[dict[str, Any]], roles: dict[str, str], caller: Caller) -> dict[str, Any]:
+    """The list of all that a caller may ask, by any of the names that it has."""
+
+    def names(row: dict[str, Any]) -> list[str]:
+        meant = [row["id"], *row["aliases"]]
+        return [*meant, row.get("remote_model", ""), *(role for role, of in roles.items() if of in meant)]
+
+    rows = [row for row in known if any(may_ask(caller.models, name) for name in names(row))]
+    there = {name for row in rows for name in (row["id"], *row["aliases"])}
+    left = {role: of for role, of in roles.items() if of in there}
+    return {"object": "list", "data": rows, "roles": left}
 
 
 def _route_meant(now: Current, name: str) -> RouteConfig:

@@ -231,6 +231,7 @@ class ResponsesMeter:
         if response.usage is not None:
             self._count(response.usage)
         if response.status == "failed" or response.error is not None:
+            self.seen.is_done = True
             raise reported_inside(response.error, self.kind.vain_codes)
         self.seen.has_end = self.seen.is_done = True
         if response.incomplete_details is not None:

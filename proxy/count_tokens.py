@@ -60,6 +60,7 @@ class CountTokensEndpoint:
         record.requested_model = request.model[:MAX_NAME_CHARS]
         route = now.routes.resolve(request.model)  # of a background name the role's own model
         record.model, record.upstream = route.model, route.upstream
+        self._services.admit(scope, record, route, 0, 0)
         spec = now.config.models[route.model].spec
         if spec.embeddings:
             raise InvalidRequest(f"model: {spec.name!r} is an embedding model", param="model")

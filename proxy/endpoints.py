@@ -85,10 +85,17 @@ class Services:
         route: Route,
         body_bytes: int,
         max_output_tokens: int | None,
+        chooser: str = "",
     ) -> None:
         """Raises HotseatError where the caller may not ask this."""
-        caller = scope.get(CALLER, OWNER)
-        self.gate.admit(record, caller, route, body_bytes=body_bytes, max_output_tokens=max_output_tokens)
+        self.gate.admit(
+            record,
+            scope.get(CALLER, OWNER),
+            route,
+            body_bytes=body_bytes,
+            max_output_tokens=max_output_tokens,
+            chooser=chooser,
+        )
 
 
 class GenerationEndpoint:
@@ -107,7 +114,9 @@ class GenerationEndpoint:
             if now.routes.remote and (
                 asked := remote_request(raw, self._dialect.NAME, scope, now, record, treatment)
             ):
-                services.admit(scope, record, asked.route, len(raw), asked.passed.max_output_tokens)
+                passed = asked.passed
+                most = passed.max_output_tokens
+                services.admit(scope, record, asked.route, len(raw), most, passed.chooser)
                 explain = partial(services.log.explain, record)
                 remote, local = services.remote_for(treatment), services.upstreams[LOCAL]
                 attempts = Attempts(asked, self._dialect, remote, local, lane, explain)
@@ -169,7 +178,7 @@ class EmbeddingsEndpoint:
             if now.routes.remote and (
                 asked := remote_request(raw, embeddings.NAME, scope, now, record, treatment)
             ):
-                services.admit(scope, record, asked.route, len(raw), 0)
+                services.admit(scope, record, asked.route, len(raw), 0, asked.passed.chooser)
                 await serve_embeddings(services.remote_for(treatment), asked, receive, send)
                 return
             record.attribute(attribute(scope["headers"], has_tools=False))

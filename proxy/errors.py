@@ -253,7 +253,7 @@ _STATUS = {
     "too_many_runs": 429,
     "recording_taken": 409,
     "recording_not_found": 404,
-    "recording_unusable": 500,
+    "recording_unusable": 503,
     "not_recorded": 404,
     "client_gone": 499,
     "engine_fault": 500,

@@ -42,9 +42,11 @@ class Gate(Protocol):
         *,
         body_bytes: int | None = None,
         max_output_tokens: int | None = None,
+        chooser: str = "",
     ) -> None:
         """Raises HotseatError before anything leaves: call it once, right before the first attempt.
-        `body_bytes`, `max_output_tokens`: what it may cost follows from them; None: not known."""
+        `body_bytes`, `max_output_tokens`: what it may cost follows from them; None: not known. `chooser`:
+        see PassedRequest."""
 
     def settled(self, record: RequestRecord) -> None: ...
 
@@ -60,6 +62,7 @@ class OpenGate:
         *,
         body_bytes: int | None = None,
         max_output_tokens: int | None = None,
+        chooser: str = "",
     ) -> None:
         record.key = caller.name
 
@@ -93,12 +96,14 @@ class MoneyGate:
         *,
         body_bytes: int | None = None,
         max_output_tokens: int | None = None,
+        chooser: str = "",
     ) -> None:
         record.key = caller.name
         run = self._runs.get(record.run) if record.run else None
-        _check_model(caller.models, record.requested_model, route, f"key {caller.name!r}")
+        check_model(caller, record.requested_model, route.model)
         if run is not None:
-            _check_model(run.terms.models, record.requested_model, route, f"run {run.name!r}")
+            _check_model(run.terms.models, record.requested_model, route.model, f"run {run.name!r}")
+        _check_chooser(caller, run, chooser)
         self._check_rate(caller)
         if run is not None:
             self._check_count(run)
@@ -214,9 +219,25 @@ def _id_of(run: Run) -> str:
     return run.token_id.decode()
 
 
-def _check_model(allowed: tuple[str, ...] | None, requested: str, route: Route, who: str) -> None:
-    """Either the name asked for is allowed, or the one that it means."""
-    if allowed is None or any(matches(p, name) for p in allowed for name in (requested, route.model)):
+def may_ask(allowed: tuple[str, ...] | None, name: str) -> bool:
+    return allowed is None or any(matches(pattern, name) for pattern in allowed)
+
+
+def check_model(caller: Caller, requested: str, model: str) -> None:
+    """Either the name asked for is allowed, or the one that it means. Raises ModelNotAllowed."""
+    _check_model(caller.models, requested, model, f"key {caller.name!r}")
+
+
+def _check_chooser(caller: Caller, run: Run | None, field: str) -> None:
+    """Whoever is held to a list of models could leave it by that."""
+    is_held = caller.models is not None or (run is not None and run.terms.models is not None)
+    if field and is_held:
+        message = f"{field}: who may use some models only may not have a provider choose: leave it out"
+        raise ModelNotAllowed(message, param=field)
+
+
+def _check_model(allowed: tuple[str, ...] | None, requested: str, model: str, who: str) -> None:
+    if allowed is None or may_ask(allowed, requested) or may_ask(allowed, model):
         return
     shown = ", ".join(allowed[:MAX_SHOWN_MODELS]) + (", …" if len(allowed) > MAX_SHOWN_MODELS else "")
     raise ModelNotAllowed(f"{who} may not use the model {requested!r}: choose one of {shown}", param="model")

@@ -18,6 +18,7 @@ from inference.errors import HotseatError, WorkerCrashed
 from inference.messages import PrefixReport, PromptProgress
 from inference.scheduler_events import Lane
 from proxy.answer import NO_WAITS, Answer, Waits
+from proxy.answer_digest import AnswerDigest
 from proxy.errors import ClientGone, HeaderList, RequestTimedOut, unexpected
 from proxy.event_stream import EventStream
 from proxy.presence import Presence
@@ -130,6 +131,7 @@ async def run(generation: Generation, on_events: OnEvents) -> None:
 async def follow(generation: Generation, batches: AsyncIterator[Batch], on_events: OnEvents) -> None:
     """Hand over what `batches` holds, and note what the record wants of it."""
     record = generation.record
+    digest = AnswerDigest() if record.run else None
     async for batch in batches:
         events = _answers(batch, generation)
         if not events:
@@ -137,8 +139,11 @@ async def follow(generation: Generation, batches: AsyncIterator[Batch], on_event
         if record.ttft_s is None:
             record.ttft_s = time.perf_counter() - generation.begun_s
         record.tool_calls += sum(isinstance(event, ToolCallDelta) and bool(event.name) for event in events)
+        if digest is not None:
+            digest.add(events)
         last = events[-1]
         if isinstance(last, Finish):
+            record.answer_sha = "" if digest is None else digest.hexdigest()
             generation.finish = last
             record.finish(last)
         await on_events(events)

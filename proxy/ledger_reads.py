@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TypeVar
 
@@ -47,7 +46,7 @@ class LedgerReads:
     def __init__(self, ledger: Ledger | None, log: RequestLog) -> None:
         self._ledger = ledger
         self._log = log
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-read")
+        self._turns = asyncio.Semaphore(READERS)  # connections to read with
         self._running = 0
 
     async def newest(
@@ -74,7 +73,8 @@ class LedgerReads:
             )
         self._running += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            async with self._turns:
+                return await asyncio.to_thread(work)
         finally:
             self._running -= 1
 

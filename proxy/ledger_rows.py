@@ -16,6 +16,7 @@ import msgspec
 
 from inference.errors import Fault
 from proxy.attribution import Role
+from proxy.prices import believed
 from proxy.request_log import FailedAttempt, RequestRecord
 
 LOST_CODE = "lost"
@@ -23,10 +24,6 @@ MAX_TEXT_CHARS = 256
 
 MAX_COUNT = 2**53
 """Of tokens: what a provider claims beyond it is no count, and no integer of a database."""
-
-MAX_COST_USD = Decimal(10) ** 9
-MAX_COST_PLACES = 40
-"""Digits after the point: written out, 1E-999999999 would take a gigabyte."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,14 +193,6 @@ def _costs(of: RequestRecord | FailedAttempt) -> dict[str, Any]:
     if cost is None and not source and reported is not None:
         cost, source = reported, "provider"
     return {"reported_cost_usd": reported, "cost_usd": cost, "price_source": _short(source)}
-
-
-def believed(cost_usd: Decimal | None) -> Decimal | None:
-    """None for what is no amount of money."""
-    if cost_usd is None or not cost_usd.is_finite() or abs(cost_usd) > MAX_COST_USD:
-        return None
-    exponent = cost_usd.as_tuple().exponent
-    return cost_usd if isinstance(exponent, int) and exponent >= -MAX_COST_PLACES else None
 
 
 def day_of(at_s: float) -> str:

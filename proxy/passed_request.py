@@ -22,6 +22,10 @@ _FORWARDED = frozenset({b"anthropic-version", b"anthropic-beta"})
 """The rest of a client's headers stays here: its key and cookies are for Hotseat."""
 
 
+_CHOOSERS = ("models", "preset")
+"""OpenRouter's: other models to fall back to, and settings kept there that may name some."""
+
+
 class _Peeked(msgspec.Struct):
     model: str
 
@@ -52,12 +56,20 @@ class PassedRequest:
         return "tools" in self.fields and bytes(self.fields["tools"]) not in (b"null", b"[]")
 
     @property
+    def chooser(self) -> str:
+        """The field by which a provider may be told to take another model than `model`; "": there is none."""
+        return next((name for name in _CHOOSERS if bytes(self.fields.get(name, b"null")) != b"null"), "")
+
+    @property
     def max_output_tokens(self) -> int | None:
-        """None: it does not say, or not so that it can be read."""
-        for name in ("max_output_tokens", "max_completion_tokens", "max_tokens"):
-            if name in self.fields and (digits := bytes(self.fields[name])).isdigit() and len(digits) < 16:
-                return int(digits)
-        return None
+        """At most, of all its answers. None: it does not say, or not so that it can be read."""
+        limits = [self._number(name) for name in ("max_output_tokens", "max_completion_tokens", "max_tokens")]
+        said = [limit for limit in limits if limit is not None]
+        return max(said) * max(1, self._number("n") or 1) if said else None
+
+    def _number(self, name: str) -> int | None:
+        digits = bytes(self.fields.get(name, b""))
+        return int(digits) if digits.isdigit() and len(digits) < 16 else None
 
     def body_for(self, model: str) -> bytes:
         fields = self.fields | {"model": msgspec.Raw(_json.encode(model))}

@@ -5,6 +5,7 @@ model; a request is priced by the one of its own day. What no entry covers has n
 unknown, and is said to be, never guessed.
 
     provider said what it took    that                         "provider"
+    remote, broke off or left     none                         "unknown"
     remote, in the book           tokens × rates               "book:<day of the entry>"
     remote, refused or never got  zero                         "not answered"
     remote, else                  none                         "unknown"
@@ -35,6 +36,10 @@ MAX_BOOK_BYTES = 16 * 2**20
 MAX_RATE_CHARS, MAX_RATE_PLACES = 40, 30
 MAX_RATE = Decimal(1)
 """USD for a token. More is a price per million tokens where one per token belongs."""
+
+MAX_COST_USD = Decimal(10) ** 9
+MAX_COST_PLACES = 40
+"""Of a request's cost, digits after the point: written out, 1E-999999999 would take a gigabyte."""
 
 CLIENT_LEFT = 499
 TIMED_OUT = 504
@@ -147,6 +152,10 @@ class Attempt(Tokens, Protocol):
     @property
     def reported_cost_usd(self) -> Decimal | None: ...
     @property
+    def is_uncounted(self) -> bool:
+        """Its provider may have done more than what is counted."""
+
+    @property
     def price_source(self) -> str:
         """REPLAY if it was answered from a recording."""
 
@@ -189,8 +198,11 @@ def attempt_price(attempt: Attempt, book: PriceBook) -> Price:
 
 
 def _live_price(attempt: Attempt, book: PriceBook) -> Price:
-    if attempt.reported_cost_usd is not None:
-        return Price(attempt.reported_cost_usd, "provider")
+    reported_usd = believed(attempt.reported_cost_usd)
+    if reported_usd is not None:
+        return Price(reported_usd, "provider")
+    if attempt.is_uncounted:
+        return Price(None, UNKNOWN)
     if not (attempt.input_tokens or attempt.output_tokens):
         return Price(Decimal(0), NOT_ANSWERED) if _was_refused(attempt) else Price(None, UNKNOWN)
     entry = book.find(attempt.upstream, attempt.model, day_of(attempt.started_at))
@@ -198,6 +210,14 @@ def _live_price(attempt: Attempt, book: PriceBook) -> Price:
     if entry is None or cost_usd is None:
         return Price(None, UNKNOWN)
     return Price(cost_usd, f"book:{entry.date.isoformat()}")
+
+
+def believed(cost_usd: Decimal | None) -> Decimal | None:
+    """None for what a provider cannot have charged: budgets and sums would never get over it."""
+    if cost_usd is None or not cost_usd.is_finite() or not 0 <= cost_usd <= MAX_COST_USD:
+        return None
+    exponent = cost_usd.as_tuple().exponent
+    return cost_usd if isinstance(exponent, int) and exponent >= -MAX_COST_PLACES else None
 
 
 def _was_refused(attempt: Attempt) -> bool:

@@ -20,7 +20,7 @@ from proxy.errors import ClientGone
 from proxy.event_stream import EventStream
 from proxy.generation import as_hotseat_error, timed_out
 from proxy.presence import Presence
-from proxy.remote_attempts import Asked, Attempts, Events, note_seen, targets_of
+from proxy.remote_attempts import Asked, Attempts, Events, noted, targets_of
 from proxy.remote_framing import RemoteFraming
 from proxy.upstreams.remote import RemoteUpstreams, Target
 from proxy.upstreams.remote_server import PassedStream
@@ -150,10 +150,8 @@ async def serve_embeddings(remote: RemoteUpstreams, asked: Asked, receive: Recei
     async def begin(target: Target) -> AsyncIterator[bytes]:
         assert target.server is not None
         meter, begun_s = target.server.meter("embeddings"), time.perf_counter()
-        try:
+        with noted(asked.record, meter, begun_s):
             yield await target.server.pass_whole(asked.passed, meter)
-        finally:
-            note_seen(asked.record, meter, begun_s)
 
     try:
         async with (

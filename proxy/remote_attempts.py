@@ -7,8 +7,8 @@ ChatEvents. Who is asked, and after whom, is upstreams/remote.py's.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from inference.errors import HotseatError, WorkerCrashed
 from inference.messages import PrefixReport
 from inference.scheduler_events import Lane
 from proxy.answer import Served
+from proxy.answer_digest import DigestingMeter
 from proxy.answer_meters import Meter
 from proxy.attribution import attribute, digests
 from proxy.boundary import ANSWER_HEADERS
@@ -32,6 +33,7 @@ from proxy.request_log import MAX_NAME_CHARS, RequestRecord
 from proxy.routing import LOCAL, Route
 from proxy.translation import translation_to
 from proxy.treatments import Treatment
+from proxy.upstream_errors import Broken
 from proxy.upstreams.base import Batch, Exchange, Upstream
 from proxy.upstreams.remote import RemoteUpstreams, Target
 from proxy.upstreams.remote_server import PassedStream, RemoteServer
@@ -194,7 +196,9 @@ class Attempts:
         passes = self._passes(target)
         dialect = self.asked.passed.dialect if passes else self._translation(target.server)
         meter = target.server.meter(dialect)
-        try:
+        if passes and self.record.run:
+            meter = DigestingMeter(meter, dialect)
+        with noted(self.record, meter, begun_s):
             if not passes:
                 async with self._begin_translated(target.server, dialect, meter, begun_s) as events:
                     yield events
@@ -204,8 +208,6 @@ class Attempts:
                     yield stream
             else:
                 yield await target.server.pass_whole(self.asked.passed, meter)
-        finally:
-            note_seen(self.record, meter, begun_s)
 
     @asynccontextmanager
     async def _begin_local(self, target: Target, begun_s: float) -> AsyncIterator[Events]:
@@ -253,17 +255,31 @@ def targets_of(asked: Asked, remote: RemoteUpstreams) -> list[Target]:
     ]
 
 
-def note_seen(record: RequestRecord, meter: Meter, begun_s: float) -> None:
-    """What an answer said of itself until it ended, however it ended."""
+@contextmanager
+def noted(record: RequestRecord, meter: Meter, begun_s: float) -> Iterator[None]:
+    """What an answer said of itself until it ended, however it ended. A count before the end is of a part:
+    who leaves a stream of Messages in its middle has had more than its first event says."""
+    try:
+        yield
+    except Broken:
+        record.is_uncounted = True  # it may have been made, and is charged for then
+        raise
+    finally:
+        _note_seen(record, meter, begun_s)
+
+
+def _note_seen(record: RequestRecord, meter: Meter, begun_s: float) -> None:
     seen = meter.seen
     if seen.usage is not None:
         record.count(seen.usage)
-        record.cache_write_tokens = seen.usage.cache_write_tokens
+        record.is_uncounted |= not (seen.has_end or seen.is_done)
     if seen.cost_usd is not None:
         record.reported_cost_usd = seen.cost_usd
     if seen.finish_reason:
         record.finish_reason = seen.finish_reason
     record.tool_calls = seen.tool_calls
+    if isinstance(meter, DigestingMeter) and seen.has_end:
+        record.answer_sha = meter.sha
     if record.ttft_s is not None:
         record.decode_s = max(0.0, time.perf_counter() - begun_s - record.ttft_s)
         record.decode_tokens = record.output_tokens

@@ -52,6 +52,7 @@ class FailedAttempt:
     reasoning_tokens: int = 0
     tool_calls: int = 0
     reported_cost_usd: Decimal | None = None
+    is_uncounted: bool = False
     cost_usd: Decimal | None = None
     price_source: str = ""
 
@@ -116,6 +117,7 @@ class RequestRecord(_Filed):
     answer_sha: str = ""  # of its text and calls; kept for requests of runs only
     cache_write_tokens: int = 0  # of the input tokens, those a provider put into its cache
     reported_cost_usd: Decimal | None = None  # what the provider said
+    is_uncounted: bool = False  # the provider may have done more than what is counted
     cost_usd: Decimal | None = None  # None: not known
     price_source: str = (
         ""  # until it has ended: "", or prices.REPLAY for one that is answered from a recording
@@ -167,6 +169,7 @@ class RequestRecord(_Filed):
             reasoning_tokens=self.reasoning_tokens,
             tool_calls=self.tool_calls,
             reported_cost_usd=self.reported_cost_usd if reported_cost_usd is None else reported_cost_usd,
+            is_uncounted=self.is_uncounted,
             price_source=self.price_source,
         )
         if self._hooks.price_attempt is not None:
@@ -184,6 +187,7 @@ class RequestRecord(_Filed):
         self.input_tokens = self.cached_tokens = self.cache_write_tokens = 0
         self.output_tokens = self.reasoning_tokens = self.tool_calls = 0
         self.answer_sha = ""
+        self.is_uncounted = False
         self.reported_cost_usd = self.cost_usd = self.energy_j = None
 
     def count(self, usage: Usage) -> None:

@@ -147,7 +147,7 @@ class RemoteServer:
         headers = self._headers(dialect, forwarded, stream=stream)
         url = url_of(provider.base_url, dialect) + path
         async with self.http.post(url, body, deadlines, headers) as answer:
-            await self._expect(answer, "text/event-stream" if stream else "application/json")
+            await self._expect(answer, pace, "text/event-stream" if stream else "application/json")
             answer.idle_s = pace.wait_s(_now_s())
             yield answer, pace
 
@@ -163,17 +163,17 @@ class RemoteServer:
                 headers["x-api-key"] = key
         return headers
 
-    async def _expect(self, answer: ProviderAnswer, media_type: str) -> None:
+    async def _expect(self, answer: ProviderAnswer, pace: Pace, media_type: str) -> None:
         vain = self.kind.vain_codes
         if answer.status >= 400:
-            body = self.redaction.bytes_(await answer.read(MAX_ERROR_BYTES))
+            body = self.redaction.bytes_(await _whole(answer, pace, MAX_ERROR_BYTES))
             raise reported_by_body(body, answer.status, answer.retry_after_s, vain)
         if answer.status != 200:
             raise BadAnswer(f"expected status 200, found {answer.status}; redirects are not followed")
         if answer.media_type == media_type:
             return
         if answer.media_type == "application/json":
-            _raise_error_inside(self.redaction.bytes_(await answer.read(MAX_ERROR_BYTES)), vain)
+            _raise_error_inside(self.redaction.bytes_(await _whole(answer, pace, MAX_ERROR_BYTES)), vain)
         found = self.redaction.text(answer.media_type)[:64] or "no content type"
         raise BadAnswer(f"expected {media_type}, found {found}")
 
@@ -288,7 +288,7 @@ def _metered(events: Iterable[SseEvent], meter: Meter) -> tuple[bool, UpstreamEr
     return n_events > 0, None
 
 
-async def _whole(answer: ProviderAnswer, pace: Pace) -> bytes:
+async def _whole(answer: ProviderAnswer, pace: Pace, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """A whole body. White space before it is a provider's way to keep a connection alive."""
     body = bytearray()
     async for data in answer.chunks():
@@ -297,8 +297,8 @@ async def _whole(answer: ProviderAnswer, pace: Pace) -> bytes:
         if data:
             pace.on_bytes(len(data), _now_s())
         body += data
-        if len(body) > MAX_BODY_BYTES:
-            raise BadAnswer(f"the answer has more than {MAX_BODY_BYTES} bytes")
+        if len(body) > max_bytes:
+            raise BadAnswer(f"the answer has more than {max_bytes} bytes")
         answer.idle_s = _left_s(pace)
     return bytes(body)
 

@@ -15,7 +15,7 @@ import pytest
 
 from proxy.prices import PriceBook, PriceEntry, Rates, book_text, day_of
 from tests.fake_openrouter import PRICES, SONNET
-from tests.fake_wire import Failure, Reply, Wire
+from tests.fake_wire import Failure, Reply, Stunt, Wire
 from tests.proxy.remote_rig import HELLO, KEYS, remote, write_files
 from tests.proxy.rig import Rig, run, serving_file
 
@@ -72,6 +72,112 @@ def test_what_each_key_may(tmp_path: Path) -> None:
                     async with rig.http.get(rig.url + path, headers=auth(key)) as response:
                         assert response.status == expected
             assert sorted(row["key"] for row in await rows(rig)) == ["", "boss", "ci", "ci", "ci"]
+
+    run(main())
+
+
+def test_a_key_sees_and_counts_with_the_models_that_it_may_ask(tmp_path: Path) -> None:
+    text = OWNED + MODELS + SCOPED + '[roles]\nmain = "echo"\nsubagent = "second"\n'
+
+    async def main() -> None:
+        async with serving_file(write_files(tmp_path, text), **dict[str, Any](ENVIRON)) as rig:
+            for key, seen, roles in (
+                (CI_KEY, ["echo"], {"main"}),
+                (BOSS_KEY, ["echo", "second"], {"main", "subagent"}),
+            ):
+                _, listed, _ = await call(rig, "GET", "/v1/models", key)
+                assert [model["id"] for model in listed["data"]] == seen
+                assert set(listed["roles"]) == roles
+            for model, status in (("echo", 200), ("main", 200), ("second", 403), ("subagent", 403)):
+                assert (await call(rig, "GET", f"/v1/models/{model}", CI_KEY))[0] == status
+                body = {"model": model, "messages": HELLO}
+                counted, said, _ = await call(rig, "POST", "/v1/messages/count_tokens", CI_KEY, body)
+                assert counted == status
+                assert status == 200 or said["error"]["type"] == "permission_error"
+
+    run(main())
+
+
+def test_a_key_with_models_does_not_let_the_provider_choose_others(tmp_path: Path) -> None:
+    """OpenRouter takes one of `models` where `model` fails; the rest of a body goes on as it is."""
+    more = '[keys.ci]\nenv = "CI"\nmodels = ["sonnet"]\n[keys.boss]\nenv = "BOSS"\n'
+
+    async def main() -> None:
+        async with remote(tmp_path, more=more, environ=ENVIRON) as far:
+            for field, value in (("models", ["openai/dearest"]), ("preset", "dear")):
+                chosen: dict[str, Any] = {field: value}
+                status, body, _ = await ask(far.rig, CI_KEY, model="sonnet", **chosen)
+                assert (status, body["error"]["code"], body["error"]["param"]) == (
+                    403,
+                    "model_not_allowed",
+                    field,
+                )
+                assert not far.openrouter.posted
+            assert (await ask(far.rig, CI_KEY, model="sonnet", models=None))[0] == 200
+            assert (await ask(far.rig, BOSS_KEY, model="sonnet", models=["a/b"]))[0] == 200
+            assert far.openrouter.posted[-1].body["models"] == ["a/b"], "its owner may"
+
+    run(main())
+
+
+_HALF = b"".join(
+    b"event: %s\ndata: %s\n\n" % (name, data)
+    for name, data in (
+        (
+            b"message_start",
+            b'{"type":"message_start","message":{"content":[],"usage":{"input_tokens":1000,"output_tokens":1}}}',
+        ),
+        (
+            b"content_block_start",
+            b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
+        ),
+        (
+            b"content_block_delta",
+            b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"all of it"}}',
+        ),
+    )
+)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+def test_who_leaves_in_the_middle_has_not_paid_for_a_single_token(tmp_path: Path, path: str) -> None:
+    """Messages say at the start what the prompt takes and that one token was made: no price of the answer. A
+    client that left just before the end would have had it for nearly nothing, again and again."""
+    rates = Rates(Decimal("0.000001"), Decimal("0.00001"))
+    write_files(tmp_path, "")
+    entry = PriceEntry("zai-messages", "glm-5", day_of(0), "the fake's own", rates)
+    (tmp_path / "book.toml").write_text(book_text(PriceBook([entry])))
+    more = '[prices]\nbook = "./book.toml"\n[budgets]\nusd_per_day = "0.2"\n'
+    body = {"model": "glm-messages", "messages": HELLO, "max_tokens": 10_000, "stream": True}
+
+    async def main() -> None:
+        async with remote(tmp_path, more=more) as far:
+            far.zai.script(Stunt(headers={"content-type": "text/event-stream"}, body=_HALF, hangs=True))
+            async with far.rig.http.post(far.rig.url + path, json=body) as response:
+                await response.content.readline()
+            while not (rows := await far.rows()):
+                continue
+            [row] = rows
+            assert (row["status"], row["input_tokens"], row["output_tokens"]) == (499, 1000, 1)
+            assert (row["cost_usd"], row["price_source"]) == (None, "unknown")
+            async with far.rig.http.post(far.rig.url + path, json=body | {"max_tokens": 11_000}) as response:
+                assert response.status == 402, "what was held for it is spent"
+
+    run(main())
+
+
+def test_an_answer_that_broke_off_may_have_cost_something(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with remote(tmp_path) as far:
+            far.zai.script(Reply(wire=Wire(ends_at=100, resets=True)), Stunt(drops=True))
+            for _ in range(2):
+                assert (await far.chat("glm"))[0] == 502
+                row, *_ = await far.rows()
+                assert (row["code"], row["cost_usd"], row["price_source"]) == (
+                    "provider_error",
+                    None,
+                    "unknown",
+                )
 
     run(main())
 

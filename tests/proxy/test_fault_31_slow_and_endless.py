@@ -191,3 +191,18 @@ def test_fault_31_a_client_that_reads_nothing_holds_the_provider_back(tmp_path: 
             assert len(body) < far.openrouter.posted[0].n_sent < 32 * 2**20
 
     run(main())
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_error_that_drips(tmp_path: Path, status: int) -> None:
+    """Its body was waited for as long as each byte came in time."""
+
+    async def main() -> None:
+        async with remote(tmp_path, each=QUICK) as far:
+            far.zai.script(Stunt(status, headers=JSON, body=b"x", times=MANY, pace_s=0.05))
+            begun_s = time.monotonic()
+            got, body, _ = await far.chat("glm")
+            assert time.monotonic() - begun_s < SOON_S
+            assert (got, body["error"]["code"]) == (504, "provider_silent")
+
+    run(main())

@@ -13,6 +13,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +67,20 @@ def test_fault_37_a_disk_that_fills_up_and_has_room_again(tmp_path: Path) -> Non
         process.rlimit(psutil.RLIMIT_FSIZE, (1, hard))
         for _ in range(N_REQUESTS):
             ask(served)
+        wait_until(lambda: bool(get(served, "/api/state")["ledger"]["error"]))
         process.rlimit(psutil.RLIMIT_FSIZE, (hard, hard))
         ask(served)
-        due_s = time.monotonic() + PATIENCE_S
-        while n_in_ledger(served) < N_REQUESTS + 2:
-            assert time.monotonic() < due_s
+        wait_until(lambda: n_in_ledger(served) == N_REQUESTS + 2)
         _, stderr = served.stop()
     takes_none = [line for line in warnings_in(stderr) if "takes no rows" in line]
     assert len(takes_none) == 1
     assert "takes rows again" in stderr
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    due_s = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < due_s
 
 
 def n_in_ledger(served: Serving) -> int:

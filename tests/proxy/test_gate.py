@@ -9,13 +9,13 @@ from decimal import Decimal
 
 import pytest
 
-from inference.errors import HotseatError
+from inference.errors import EngineFault, HotseatError
 from proxy.budgets import AccountId, Budgets
 from proxy.callers import OWNER, Budget, Caller
 from proxy.errors import BudgetExceeded, ModelNotAllowed, RateLimited, headers_of, status_of
 from proxy.gate import MoneyGate, OpenGate, spent_on
 from proxy.money_config import MoneyConfig
-from proxy.prices import PriceBook, PriceEntry, Rates
+from proxy.prices import REPLAY, PriceBook, PriceEntry, Rates
 from proxy.rates import Rate
 from proxy.request_log import RequestRecord
 from proxy.routing import Route
@@ -227,6 +227,20 @@ def test_a_request_that_never_left_costs_nothing() -> None:
     ground.gate.settled(ground.admit(with_budget("9")))
     assert (ground.budgets.spent_usd(KEY), ground.budgets.held_usd(KEY)) == (D(0), D(0))
     assert spent_on(RequestRecord("r", 0.0, "", "d"), ground.money) == 0
+
+
+def test_what_a_recording_answers_costs_nobody_anything() -> None:
+    """Whatever the budget, and however many attempts it took."""
+    ground = Ground(usd_per_day=D(0))
+    record = RequestRecord("r", 0.0, "", "d", requested_model="big", price_source=REPLAY)
+    ground.gate.admit(record, OWNER, FAR)
+    record.attempt_begins(FAR.upstream, FAR.model)
+    record.attempt_failed(EngineFault("x"), reported_cost_usd=D("0.25"))
+    record.attempt_begins(FAR.upstream, FAR.model)
+    record.cost_usd = D("0.5")
+    assert spent_on(record, ground.money) == 0
+    ground.gate.settled(record)
+    assert ground.budgets.spent_usd(AccountId("server", "", ground.budgets.today())) == 0
 
 
 def test_a_budget_taken_away_by_a_reload_is_settled_all_the_same() -> None:

@@ -21,8 +21,10 @@ def all_classes(cls: type[HotseatError] = HotseatError) -> list[type[HotseatErro
 def test_every_error_has_a_status_of_its_own(cls: type[HotseatError]) -> None:
     status = status_of(cls("x"))
     assert (status == 500) == (cls.code in INTERNAL | {"engine_fault"})
-    if cls.fault == "client" or cls is ConfigError:  # of a reload: whoever asks for it can mend it
+    if cls.fault == "client" or issubclass(cls, ConfigError):  # of a reload: who asks for it can mend it
         assert 400 <= status < 500
+    elif cls.fault == "provider":  # some of its refusals keep their meaning: unpaid, too many, unknown
+        assert status >= 400
     else:
         assert status >= 500
 

@@ -235,6 +235,18 @@ def test_no_more_than_some_questions_at_once(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_no_thread_of_a_reader_outlives_the_loop(tmp_path: Path) -> None:
+    """They did: two of each server stayed until the interpreter's end."""
+
+    async def main() -> None:
+        async with serving_file(config(tmp_path)) as rig:
+            await rig.get("/api/runs/r")
+
+    before = set(threading.enumerate())
+    run(main())
+    assert not {thread.name for thread in set(threading.enumerate()) - before if thread.is_alive()}
+
+
 def test_a_budget_is_told_what_was_spent_before(tmp_path: Path) -> None:
     ledger = Ledger(sqlite_ledger(tmp_path / "l"))
     ledger.start()

@@ -26,7 +26,7 @@ def record(**changes: object) -> RequestRecord:
 
 
 def test_a_row_has_every_field_of_the_record_and_the_table_every_column() -> None:
-    beside = {"attempts", "attempt_started_at"}
+    beside = {"attempts", "attempt_started_at", "is_uncounted"}
     assert set(RequestRecord.__dataclass_fields__) - beside <= set(COLUMNS)
     assert set(ATTEMPTS.columns.keys()) == set(COLUMNS)
 
@@ -92,7 +92,7 @@ def test_what_never_ended_is_the_proxys_fault_and_has_no_price() -> None:
 
 
 @pytest.mark.parametrize(
-    "cost", ["1E-999999999", "NaN", "Infinity", "1E+12", "-1E+12", "0." + "0" * 40 + "1"]
+    "cost", ["1E-999999999", "NaN", "Infinity", "1E+12", "-1E+12", "-1", "0." + "0" * 40 + "1"]
 )
 def test_what_is_no_amount_of_money_is_not_believed(cost: str) -> None:
     [row] = rows_of(record(reported_cost_usd=Decimal(cost), cost_usd=Decimal(cost), price_source="provider"))

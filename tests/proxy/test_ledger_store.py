@@ -200,6 +200,37 @@ def test_what_a_budget_asks(store: Store) -> None:
         assert spent(connection, "c", None) == 0
 
 
+def test_what_was_replayed_was_not_spent(store: Store) -> None:
+    paid, played = Decimal("0.5"), Decimal("0.25")
+    store.write(
+        [
+            row("live", key="a", run="r", cost_usd=paid, price_source="provider"),
+            row("again", key="a", run="r", cost_usd=played, price_source="replay"),
+            row("unknown", key="a", run="r", cost_usd=None, price_source="replay"),
+        ]
+    )
+    with store.reading(READ_S) as connection:
+        assert ledger_queries.spent_usd(connection, "a", None) == paid
+        spending = ledger_queries.spending(connection, "key", None)
+        assert [(group.cost_usd, group.unpriced, group.requests) for group in spending.groups] == [
+            (paid, 0, 3)
+        ]
+        assert (spending.total.cost_usd, spending.total.unpriced) == (paid, 0)
+        totals = ledger_queries.run_totals(connection, "r").totals
+        assert (totals.cost_usd, totals.unpriced) == (paid + played, 1)
+
+
+def test_a_run_says_how_many_of_its_requests_were_treated(store: Store) -> None:
+    policies = ["neutral", "neutral", "untreated", ""]
+    store.write([row(str(i), run="r", policy=policy) for i, policy in enumerate(policies)])
+    store.write([row("0", 2, run="r", policy="neutral")])
+    with store.reading(READ_S) as connection:
+        totals = ledger_queries.run_totals(connection, "r")
+        assert (totals.treated, totals.untreated) == (2, 1)
+        nobody = ledger_queries.run_totals(connection, "other")
+        assert (nobody.treated, nobody.untreated) == (0, 0)
+
+
 def test_a_budget_is_summed_from_an_index_of_what_cost_something(tmp_path: Path) -> None:
     store = open_store(sqlite_ledger(tmp_path / "l"))
     asked: list[str] = []

@@ -64,6 +64,21 @@ def test_whether_the_client_asked_for_it() -> None:
         assert passed_request(raw, "chat-completions", []).wants_usage is wanted
 
 
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ({"max_tokens": 5, "max_completion_tokens": 100_000, "max_output_tokens": 1}, 100_000),
+        ({"max_tokens": 5, "n": 50}, 250),
+        ({"max_tokens": 5, "n": "50"}, 5),
+        ({"max_tokens": "5", "n": 2}, None),
+    ],
+)
+def test_the_most_that_may_be_answered(fields: dict[str, Any], most: int | None) -> None:
+    """Of several limits the provider goes by one, and the least must not hide it from a budget."""
+    raw = json.dumps({"model": "m", **fields}).encode()
+    assert passed_request(raw, "chat-completions", []).max_output_tokens == most
+
+
 def test_headers_by_name() -> None:
     headers = [
         (b"authorization", b"Bearer client"),

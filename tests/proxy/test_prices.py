@@ -46,6 +46,7 @@ class Record:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     reported_cost_usd: Decimal | None = None
+    is_uncounted: bool = False
     energy_j: float | None = None
     cost_usd: Decimal | None = None
     price_source: str = ""
@@ -81,6 +82,14 @@ def test_what_the_provider_says_wins_and_is_kept_beside() -> None:
     assert record.price_source == "provider"
 
 
+@pytest.mark.parametrize("said", ["NaN", "sNaN", "Infinity", "-1", "1E+400", "1E-999999999"])
+def test_what_nobody_can_charge_is_not_believed(said: str) -> None:
+    """A budget that has spent NaN refuses every request from then on, one that has spent -1 grows."""
+    record = priced(Record(input_tokens=1000, output_tokens=1, reported_cost_usd=D(said)))
+    assert (record.cost_usd, record.price_source) == (D("0.005025"), "book:2026-11-01")
+    assert priced(Record(input_tokens=10, reported_cost_usd=D(said)), PriceBook()).cost_usd is None
+
+
 def test_a_reported_zero_is_a_report() -> None:
     assert priced(Record(input_tokens=10, reported_cost_usd=D(0))).price_source == "provider"
 
@@ -99,11 +108,13 @@ def test_a_reported_zero_is_a_report() -> None:
         (Record(status=504, ttft_s=None), BOOK),
         (Record(status=502, ttft_s=0.1), BOOK),
         (Record(status=200), BOOK),
+        (Record(status=499, input_tokens=1000, output_tokens=1, is_uncounted=True), BOOK),
+        (Record(status=502, ttft_s=None, is_uncounted=True), BOOK),
     ],
     ids=[
         *("empty book", "model", "provider", "before the first entry", "no rate for cached"),
         *("no rate for writes", "left, no usage", "left before the first token", "no answer in time"),
-        *("broke off, no usage", "no usage"),
+        *("broke off, no usage", "no usage", "left in the middle", "broke off before it began"),
     ],
 )
 def test_what_is_not_known_is_not_guessed(record: Record, book: PriceBook) -> None:

@@ -9,23 +9,22 @@ KATAS = (
     *("run_lengths", "roman", "unbalanced_at", "merged", "frequent", "anagrams"),
     *("seconds", "spiral", "newest", "wrapped", "Recent", "calculated"),
 )
-LIMIT_S = 20
+LIMIT_S = 290
 
 
-def is_right(tests: Path, app: Path, name: str) -> bool:
-    command = [sys.executable, str(tests / "cases.py"), name]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(
-            command, cwd=app, env=environment, timeout=LIMIT_S, check=False, stdout=subprocess.PIPE
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    print(name, done.stdout.decode(errors="replace").strip()[-500:])
-    return done.returncode == 0 and done.stdout.endswith(b"all right\n")
+def right_ones(tests: Path, app: Path) -> set[str]:
+    command = [sys.executable, "-I", "-B", str(tests / "cases.py"), *KATAS]
+    environment = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, cwd=app, env=environment, timeout=LIMIT_S, check=True, stdout=subprocess.PIPE
+    )
+    said = done.stdout.decode(errors="replace")
+    print(said)
+    return {line.removesuffix(" is right") for line in said.splitlines() if line.endswith(" is right")}
 
 
 tests, app, verifier = (Path(argument) for argument in sys.argv[1:4])
-scores = {name: float(is_right(tests, app, name)) for name in KATAS}
+right = right_ones(tests, app)
+scores = {name: float(name in right) for name in KATAS}
 reward = round(sum(scores.values()) / len(scores), 6)
 (verifier / "reward.json").write_text(json.dumps({"reward": reward, **scores}))

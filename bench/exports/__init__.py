@@ -1,0 +1,1 @@
+"""Results in other people's formats: Harbor's tasks, jobs and trials, and ATIF trajectories."""

@@ -1,0 +1,1 @@
+"""What a job showed, as text: recomputed from its results every time, results in, text out."""

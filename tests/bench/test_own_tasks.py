@@ -1,0 +1,79 @@
+"""Hotseat's own tasks: what is there twice is the same, and a seed changes what it should."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bench.task import TASKS, named_task, own_tasks, prepare
+from bench.task_check import Checked, check_task
+
+GENERATED = sorted(path.parent.parent.name for path in TASKS.glob("*/environment/generate.py"))
+
+
+def copies(name: str) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in TASKS.glob(f"*/tests/**/{name}")}
+
+
+@pytest.mark.parametrize("name", ["probe.py", "outcome.py"])
+def test_what_stands_beside_several_checks_is_one_thing(name: str) -> None:
+    found = copies(name)
+    assert len(found) > 1
+    assert len(set(found.values())) == 1
+
+
+@pytest.mark.parametrize("name", ["api_check.py", "api_description.py"])
+def test_copies_of_our_own_modules_are_true(name: str) -> None:
+    assert set(copies(name).values()) == {(TASKS.parent / name).read_bytes()}
+
+
+def test_the_package_that_is_judged_by_is_the_one_that_was_given() -> None:
+    task = TASKS / "chat-app"
+    package = "parley/__init__.py"
+    given = (task / "environment" / "workspace" / package).read_bytes()
+    assert (task / "tests" / "real" / package).read_bytes() == given
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_checks_know_what_the_generator_made(name: str) -> None:
+    task = TASKS / name
+    assert (task / "tests" / "start.py").read_bytes() == (task / "environment" / "generate.py").read_bytes()
+
+
+@pytest.mark.parametrize("name", own_tasks())
+def test_every_task_builds_for_harbor(name: str) -> None:
+    assert "/app" in (TASKS / name / "environment" / "Dockerfile").read_text()
+
+
+def made(name: str, at: Path, seed: int) -> dict[str, bytes]:
+    at.mkdir()
+    prepare(named_task(name), at, seed)
+    return {path.relative_to(at).as_posix(): path.read_bytes() for path in at.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_seed_is_a_workspace(name: str, tmp_path: Path) -> None:
+    first, again, other = (made(name, tmp_path / f"{i}", seed) for i, seed in enumerate((1, 1, 2)))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "seed"),
+    [("migrate-30", {"n": 30}, 7), ("novel-api", {}, 8), ("research-impl", {}, 9)],
+)
+def test_other_seeds_and_sizes_tell_right_from_wrong(
+    name: str, parameters: dict[str, int], seed: int
+) -> None:
+    async def nothing_and_the_oracle() -> list[Checked]:
+        found: list[Checked] = []
+        async for checked in check_task(named_task(name, parameters), seed):
+            found.append(checked)
+            if checked.solution == "oracle":
+                break
+        return found
+
+    found = asyncio.run(nothing_and_the_oracle())
+    assert [checked.verdict.reward for checked in found] == [0, 1]
