@@ -226,12 +226,12 @@ def script(launch: Launch, environ: Mapping[str, str]) -> str:
     for path, content in recipe.seeds.items():
         lines += [f"[ -e {shlex.quote(str(path))} ] || {_here_document(path, content)}"]
     lines += [*(_here_document(path, content) for path, content in recipe.files.items()), ")"]
-    unset = [word for name in sorted(environ) if launch.is_foreign(name) for word in ("-u", name)]
+    unset = [name for name in sorted(environ) if launch.is_foreign(name)]
     env = {**recipe.env, **_proxy_exceptions(launch, environ)}
-    words = [f"{name}={_value(value, environ)}" for name, value in env.items()]
-    return "\n".join(
-        [*lines, " \\\n  ".join([shlex.join(["env", *unset]), *words, shlex.join(launch.argv)]), ""]
-    )
+    # No `env NAME=value`: arguments are for everybody to read, and one of the values may be a key.
+    exports = [f"export {name}={_value(value, environ)}" for name, value in env.items()]
+    started = ["(", *([f"unset {shlex.join(unset)}"] if unset else []), *exports]
+    return "\n".join([*lines, *started, f"exec {shlex.join(launch.argv)}", ")", ""])
 
 
 def _here_document(path: Path, content: str) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +25,7 @@ MAX_BODY_BYTES = 64 * 2**20
 MAX_STREAM_BYTES = 512 * 2**20
 """About two million tokens: a stream that goes on for ever ends somewhere."""
 
+MAX_RETRY_AFTER_S = 3600.0
 MAX_HEADER_BYTES = 64 * 1024
 
 
@@ -113,7 +116,7 @@ class HttpAnswer:
     def __init__(self, response: aiohttp.ClientResponse, first_byte_due_s: float, idle_s: float) -> None:
         self.status = response.status
         self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        self.retry_after_s = _seconds(response.headers.get("retry-after", ""))
+        self.retry_after_s = retry_after_s(response.headers.get("retry-after", "")[:64], time.time())
         self.idle_s = idle_s
         self._encoding = response.headers.get("content-encoding", "identity").lower()
         self._content = response.content
@@ -187,6 +190,12 @@ def _reason(error: Exception) -> str:
     return " ".join(str(said).partition("\n")[0].split())[:200]
 
 
-def _seconds(retry_after: str) -> float | None:
-    """Retry-After in seconds; as a date it is not taken."""
-    return min(float(retry_after), 3600.0) if retry_after.isascii() and retry_after.isdigit() else None
+def retry_after_s(header: str, now_s: float) -> float | None:
+    """Retry-After, seconds or a date; `now_s` since the epoch. None: there is none, or it is neither."""
+    if header.isascii() and header.isdigit():
+        return min(float(header[:10]), MAX_RETRY_AFTER_S)
+    try:
+        due_s = parsedate_to_datetime(header).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0.0, due_s - now_s), MAX_RETRY_AFTER_S)

@@ -159,6 +159,7 @@ def test_the_script_does_what_launch_does(tmp_path: Path) -> None:
     }
     text = script(started, environ)
     assert KEY not in text
+    assert "\nenv " not in text  # whose arguments everybody could read, the key once expanded among them
     for _ in range(2):
         done = subprocess.run(["sh", "-c", text], env=environ, capture_output=True, text=True, check=True)
     printed, _, words = done.stdout.partition("argument: ")
