@@ -41,15 +41,13 @@ def outcome(answer):
     return set(ran), set(failed)
 
 
-def judged(right, wrong):
-    """The killed mutants and the false alarms, of so many tests."""
-    if None in right:
-        return set(), set(), 0
-    every = set().union(*(ran for ran, _ in right))
-    alarms = set().union(*(failed for _, failed in right))
-    honest = every - alarms
-    killed = {name for name, found in wrong.items() if honest and (found is None or found[1] & honest)}
-    return killed, alarms, len(every)
+def judged_on_right(found):
+    """The tests that fail on no right implementation, and those that do. No tests if they do not end."""
+    if None in found:
+        return set(), set()
+    every = set().union(*(ran for ran, _ in found))
+    alarms = set().union(*(failed for _, failed in found))
+    return every - alarms, alarms
 
 
 def main():
@@ -57,8 +55,10 @@ def main():
     (app / "lockers.py").unlink(missing_ok=True)  # the one that is met comes from elsewhere
     right = {path.stem: path.read_text() for path in sorted((tests / "right").glob("*.py"))}
     mutants = mutated(right["first"])
-    found = met(app, right | mutants)
-    killed, alarms, count = judged([found[name] for name in right], {name: found[name] for name in mutants})
+    honest, alarms = judged_on_right(met(app, right).values())
+    found = met(app, mutants) if honest else {}
+    killed = {name for name, outcome in found.items() if outcome is None or outcome[1] & honest}
+    count = len(honest) + len(alarms)
     print("not found:", sorted(set(mutants) - killed))
     print("false alarms:", sorted(alarms))
     scores = {
