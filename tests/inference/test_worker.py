@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from inference.chat import ChatRequest, EmbeddingRequest, Embeddings, Finish, Message, TextDelta
@@ -271,9 +273,18 @@ def test_sigterm_ends_one_that_hangs_and_tells_where(worker: Spoken, script: Pat
     worker.load(script)
     worker.say(ask(1, "hang"))
     assert isinstance(worker.hear(), Outputs)
+    wait_until_still(worker.process.pid)
     worker.process.send_signal(signal.SIGTERM)
     assert worker.exit_code() == -signal.SIGTERM
     assert "script_faults.py" in worker.close()
+
+
+def wait_until_still(pid: int) -> None:
+    """Until it has not been on a processor for a tenth of a second: it hangs where it is to hang."""
+    switches, since_s = 0, time.monotonic()
+    while time.monotonic() - since_s < 0.1:
+        if (now := psutil.Process(pid).num_ctx_switches().voluntary) != switches:
+            switches, since_s = now, time.monotonic()
 
 
 def test_a_cancel_is_answered(worker: Spoken, script: Path) -> None:

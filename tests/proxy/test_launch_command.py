@@ -110,7 +110,7 @@ def test_print_does_nothing_and_tells_no_key(server: Serving) -> None:
     assert not (server.folder / "data" / "hotseat" / "launch" / "opencode").exists()
     config = result.stdout.split("opencode.json <<'HOTSEAT_END'\n")[1].split("HOTSEAT_END")[0]
     assert json.loads(config)["agent"]["scout"]["model"] == "hotseat/quick"
-    assert "hotseat/second" in result.stdout.splitlines()[-1]
+    assert "hotseat/second" in result.stdout.splitlines()[-2]
 
 
 @pytest.mark.parametrize(
