@@ -25,6 +25,8 @@ _CHUNK = {
     "choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}],
 }
 _LINE = b"data: " + json.dumps(_CHUNK, separators=(",", ":")).encode() + b"\n\n"
+_END = {**_CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+_LAST = b"data: " + json.dumps(_END, separators=(",", ":")).encode() + b"\n\ndata: [DONE]\n\n"
 _ANSWER = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -60,7 +62,7 @@ async def app(
         return
     for _ in range(request["max_tokens"]):
         await send({"type": "http.response.body", "body": _LINE, "more_body": True})
-    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+    await send({"type": "http.response.body", "body": _LAST})
 
 
 if __name__ == "__main__":

@@ -180,7 +180,8 @@ async def latency(session: aiohttp.ClientSession, target: Target, requests: int)
         async with session.post(f"{target.url}/v1/chat/completions", json=body) as response:
             await response.read()
             if response.status != 200:
-                raise RuntimeError(f"{target.name} answered {response.status}")
+                said = (await response.text())[:300]
+                raise RuntimeError(f"{target.name} answered {response.status}: {said}")
         seconds.append(time.perf_counter() - started_s)
     return seconds
 
