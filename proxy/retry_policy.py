@@ -86,7 +86,7 @@ GOOD = Standing()
 
 
 def after_failure(standing: Standing, failure: Failure, now_s: float) -> Standing:
-    """Once closed, every further failure closes it again; those that wait for the pause to end go together."""
+    """Once closed, every further failure closes it again; those that waited for its end go together."""
     if not failure.counts:
         return standing
     failures = standing.failures + 1
