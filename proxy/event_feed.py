@@ -15,11 +15,12 @@ Take = Callable[[SseEvent], list[ChatEvent]]
 class EventFeed:
     """`take` says what an event of the stream means; after a Finish nothing is looked at any more. It raises
     UpstreamError. What came in the same piece before an error is handed over first: look at `error`.
-    `ending`: the event that ends a whole answer, for the message where it is missing."""
+    `at_end` says what the end of the stream means where no Finish came before: the last events, Finish among
+    them, or an error."""
 
-    def __init__(self, take: Take, ending: str, max_event_bytes: int) -> None:
+    def __init__(self, take: Take, at_end: Callable[[], list[ChatEvent]], max_event_bytes: int) -> None:
         self._take = take
-        self._ending = ending
+        self._at_end = at_end
         self._reader = SseReader(max_event_bytes)
         self.is_done = False
         self.error: UpstreamError | None = None
@@ -36,8 +37,9 @@ class EventFeed:
         events = [] if self.error is not None else self._handed_over(self._reader.end)
         if self.error is not None:
             raise self.error
-        if not (events and isinstance(events[-1], Finish)):
-            raise BadAnswer(f"the answer ended without {self._ending}")
+        if not self.is_done:
+            events += self._at_end()
+            self.is_done = True
         return events
 
     def _handed_over(self, read: Callable[[], Iterable[SseEvent]]) -> list[ChatEvent]:
@@ -51,3 +53,12 @@ class EventFeed:
         except UpstreamError as error:
             self.error = error
         return events
+
+
+def unended(ending: str) -> Callable[[], list[ChatEvent]]:
+    """For EventFeed: a stream is whole only with its last event, `ending`."""
+
+    def at_end() -> list[ChatEvent]:
+        raise BadAnswer(f"the answer ended without {ending}")
+
+    return at_end

@@ -10,8 +10,6 @@ from __future__ import annotations
 import array
 import math
 import sys
-from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, assert_never
 
 import msgspec
@@ -34,6 +32,7 @@ from inference.chat import (
     TextPart,
     ToolCallDelta,
 )
+from proxy.event_feed import EventFeed
 from proxy.openai_chunks import (
     UNREADABLE,
     CallDelta,
@@ -50,7 +49,7 @@ from proxy.openai_chunks import (
     timings_of,
     usage_of,
 )
-from proxy.sse_reader import MAX_EVENT_BYTES, SseEvent, SseReader
+from proxy.sse_reader import MAX_EVENT_BYTES, SseEvent
 from proxy.upstream_errors import BadAnswer, Reported, UpstreamError
 
 CHAT_PATH = "/v1/chat/completions"
@@ -207,13 +206,19 @@ class StreamDecoder:
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._reader = SseReader(max_event_bytes)
+        self._feed = EventFeed(self._event, lambda: [self._finish()], max_event_bytes)
         self._reason: FinishReason | None = None
         self._usage: UsageBody | None = None
         self._timings: TimingsBody | None = None
         self._call_index = -1
-        self.is_done = False
-        self.error: UpstreamError | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self._feed.is_done
+
+    @property
+    def error(self) -> UpstreamError | None:
+        return self._feed.error
 
     @property
     def has_finish_reason(self) -> bool:
@@ -221,37 +226,21 @@ class StreamDecoder:
         return self._reason is not None
 
     def feed(self, data: bytes) -> list[ChatEvent]:
-        if self.is_done or self.error is not None:
-            return []
-        return self._handed_over(partial(self._reader.feed, data))
+        return self._feed.feed(data)
 
     def end(self) -> list[ChatEvent]:
         """The stream is over. Nothing new if [DONE] was seen."""
-        if self.is_done:
-            return []
-        events = self._handed_over(self._reader.end)
-        if self.error is not None:
-            raise self.error
-        was_done = bool(events) and isinstance(events[-1], Finish)
-        return events if was_done else [*events, self._finish()]
+        return self._feed.end()
 
-    def _handed_over(self, read: Callable[[], Iterable[SseEvent]]) -> list[ChatEvent]:
-        events: list[ChatEvent] = []
-        try:
-            for event in read():
-                if event.data.strip() == b"[DONE]":
-                    events.append(self._finish())
-                    break
-                if event.data.strip():
-                    events += self._chunk(event)
-        except UpstreamError as error:
-            self.error = error
-        return events
+    def _event(self, event: SseEvent) -> list[ChatEvent]:
+        data = event.data.strip()
+        if data == b"[DONE]":
+            return [self._finish()]
+        return self._chunk(event) if data else []
 
     def _finish(self) -> Finish:
         if self._reason is None:
             raise BadAnswer("the answer ended without a finish_reason")
-        self.is_done = True
         return Finish(
             reason=self._reason,
             usage=usage_of(self._usage, self._timings),

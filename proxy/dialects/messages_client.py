@@ -36,7 +36,7 @@ from proxy.anthropic_events import (
     reported,
     usage_of,
 )
-from proxy.event_feed import EventFeed
+from proxy.event_feed import EventFeed, unended
 from proxy.messages_request import MessagesTerms, messages_body
 from proxy.openai_chunks import TimingsBody, timings_of
 from proxy.signatures import signed_by
@@ -74,7 +74,7 @@ class StreamDecoder:
     """
 
     def __init__(self, author: str = "", max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._feed = EventFeed(self._event, "a message_stop", max_event_bytes)
+        self._feed = EventFeed(self._event, unended("a message_stop"), max_event_bytes)
         self._blocks = _Blocks(author)
         self._usage = UsageBody()
         self._timings: TimingsBody | None = None

@@ -21,7 +21,7 @@ from inference.chat import (
     TextDelta,
     ToolCallDelta,
 )
-from proxy.event_feed import EventFeed
+from proxy.event_feed import EventFeed, unended
 from proxy.openai_chunks import Logprob, Logprobs, logprobs_of, timings_of
 from proxy.responses_events import (
     EventBody,
@@ -71,7 +71,7 @@ class StreamDecoder:
     """
 
     def __init__(self, author: str = "", max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._feed = EventFeed(self._event, "a response.completed", max_event_bytes)
+        self._feed = EventFeed(self._event, unended("a response.completed"), max_event_bytes)
         self._items = _Items(author)
 
     @property
