@@ -11,7 +11,7 @@ import msgspec
 
 from inference.chat import FinishReason, Usage
 from proxy.error_signs import UNPAID_STATUS, signs_of
-from proxy.openai_chunks import MAX_MESSAGE_CHARS, UNREADABLE, TimingsBody
+from proxy.openai_chunks import MAX_MESSAGE_CHARS, UNREADABLE, TimingsBody, described
 from proxy.upstream_errors import BadAnswer, Reported
 
 NO_INPUT: Final = msgspec.Raw(b"")
@@ -183,12 +183,7 @@ _STATUS: Final = {
 
 def error_in(data: bytes, status: int, retry_after_s: float | None = None) -> Reported:
     """The error that a body with a status of 400 or more describes, whatever the body is."""
-    try:
-        body: Any = msgspec.json.decode(data)
-    except UNREADABLE:
-        body = None
-    described = body.get("error", body) if isinstance(body, dict) else None
-    return reported(described, status=status, retry_after_s=retry_after_s)
+    return reported(described(data), status=status, retry_after_s=retry_after_s)
 
 
 def error_event(data: bytes) -> Reported:

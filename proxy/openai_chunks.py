@@ -198,14 +198,18 @@ def _raw(token: TopLogprob) -> bytes:
 # --- errors ------------------------------------------------------------------------------------
 
 
-def error_in(data: bytes, status: int, retry_after_s: float | None = None) -> Reported:
-    """The error that a body with a status of 400 or more describes, whatever the body is."""
+def described(data: bytes) -> Any:
+    """What a body says under "error", or at its top; None if it is no object. Of any dialect."""
     try:
         body: Any = msgspec.json.decode(data)
     except UNREADABLE:
-        body = None
-    described = body.get("error", body) if isinstance(body, dict) else None
-    return reported(described, status=status, retry_after_s=retry_after_s)
+        return None
+    return body.get("error", body) if isinstance(body, dict) else None
+
+
+def error_in(data: bytes, status: int, retry_after_s: float | None = None) -> Reported:
+    """The error that a body with a status of 400 or more describes, whatever the body is."""
+    return reported(described(data), status=status, retry_after_s=retry_after_s)
 
 
 def error_inside(data: bytes) -> Reported | None:

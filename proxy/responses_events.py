@@ -11,7 +11,7 @@ import msgspec
 
 from inference.chat import Usage
 from proxy import openai_chunks
-from proxy.openai_chunks import UNREADABLE, Logprob, TimingsBody
+from proxy.openai_chunks import UNREADABLE, Logprob, TimingsBody, described
 from proxy.upstream_errors import BadAnswer, Reported
 
 
@@ -127,12 +127,7 @@ _STATUS: Final = {
 
 def error_in(data: bytes, status: int, retry_after_s: float | None = None) -> Reported:
     """The error that a body with a status of 400 or more describes, whatever the body is."""
-    try:
-        body: Any = msgspec.json.decode(data)
-    except UNREADABLE:
-        body = None
-    described = body.get("error", body) if isinstance(body, dict) else None
-    return reported(described, status=status, retry_after_s=retry_after_s)
+    return reported(described(data), status=status, retry_after_s=retry_after_s)
 
 
 def error_event(data: bytes) -> Reported:
