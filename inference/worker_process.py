@@ -138,7 +138,7 @@ class WorkerProcess:
         self._limits = limits
         self._spec: ModelSpec | None = None
         self._on_message: Callable[[FromWorker], None] | None = None
-        self._hello: Hello | None = None  # heard before anybody was there to be told
+        self._hello: Hello | None = None
         self._is_spawned = False
         self.has_begun = False  # it has said something of the load that it was assigned
         self.log = log
@@ -182,18 +182,19 @@ class WorkerProcess:
     def assign(self, spec: ModelSpec, on_message: Callable[[FromWorker], None]) -> None:
         """Have it load `spec`, once."""
         self._spec, self._on_message = spec, on_message
-        if self._is_spawned:
-            self._tell()
+        self._tell()
 
     def _tell(self) -> None:
-        """Pass on what was said so far, as soon as both sides are there."""
-        if self._spec is None or self._on_message is None:
+        """Pass on Hello and then what to load, as soon as both are there: in between the process is
+        measured, and it must not have begun to load by then."""
+        if not self._is_spawned or self._spec is None or self._on_message is None:
             return
         self._look_again_later()
+        if self._hello is None or self._stop_reason is not None:
+            return
+        self._on_message(self._hello)
         sign_of_life_s = self._limits.decode_stall_s / LOOKS
         self.link.send(Load(spec=self._spec, sign_of_life_s=sign_of_life_s))
-        if self._hello is not None:
-            self._on_message(self._hello)
 
     @property
     def is_ending(self) -> bool:
@@ -300,8 +301,9 @@ class WorkerProcess:
             self._ready_at_s = asyncio.get_running_loop().time()
             self._watch = SilenceWatch(self._limits.decode_stall_s)
             self._look_again_later()
-        if isinstance(message, Hello) and self._on_message is None:
+        if isinstance(message, Hello):
             self._hello = message
+            self._tell()
         elif self._stop_reason is None and self._on_message is not None:
             self._on_message(message)
 

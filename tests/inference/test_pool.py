@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -39,6 +40,7 @@ from tests.inference.pooling import (
     TIMEOUT_S,
     Meter,
     Models,
+    NoGpu,
     ask,
     chat,
     exhaust,
@@ -257,6 +259,31 @@ def test_without_a_gpu_the_worker_measures_what_the_load_took(models: Models) ->
             measured = state_of(pool, "a").measured_bytes
             assert measured is not None
             assert 32 * MIB <= measured < 48 * MIB
+
+    run(main)
+
+
+class LateMeter(NoGpu):
+    """Looks at a process as late as a busy server would: what is there by then counts as its beginning."""
+
+    def process_bytes(self, pid: int) -> int:
+        process = psutil.Process(pid)
+        now_s = time.monotonic()
+        until_s, at_first = now_s + 0.3, process.memory_info().rss
+        while now_s < until_s and process.memory_info().rss < at_first + 32 * MIB:
+            now_s = time.monotonic()
+        return int(process.memory_info().rss)
+
+
+def test_a_load_begins_after_its_process_was_measured(models: Models) -> None:
+    models.add("a", f"[load]\nallocate_bytes = {32 * MIB}")
+
+    async def main() -> None:
+        async with WorkerPool(models.models, PoolSettings(BOTH), LateMeter()) as pool:
+            await pool.load("a")
+            measured = state_of(pool, "a").measured_bytes
+            assert measured is not None
+            assert measured >= 32 * MIB
 
     run(main)
 

@@ -25,6 +25,7 @@ SCRIPTS = {
 [model]
 memory_bytes = 1000
 [load]
+allocate_bytes = 4_000_000
 stderr = "quick says hello"
 [[turn]]
 match.user_contains = "colour"
