@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -104,6 +105,7 @@ def _described(task: Task) -> dict[str, Any]:
         "phases": [phase.name for phase in task.phases],
         "parameters": {name: list(values) for name, values in task.choices.items()},
         "tags": list(task.tags),
+        "forks": [dataclasses.asdict(fork) for fork in task.forks],
         "requires": list(task.requires),
         "missing": task.missing(),
     }

@@ -107,7 +107,7 @@ def _code(lines: Sequence[str], lexer: Lexer | None) -> list[str]:
         return list(lines)
     kept: list[str] = []
     for kind, token in lex(text, lexer):
-        is_said = (kind in Comment and kind not in _NO_COMMENTS) or kind in String.Doc
+        is_said = not {Comment, String.Doc}.isdisjoint(kind.split()) and kind not in _NO_COMMENTS
         kept.append("\n" * token.count("\n") if is_said else token)
     code = [line.rstrip() for line in "".join(kept).split("\n")]
     return [*code, *[""] * len(lines)][: len(lines)]

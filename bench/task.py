@@ -40,6 +40,15 @@ Parameters = Mapping[str, int | str]
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """What a task leaves open on purpose: the question that would close it, and the words for its answers,
+    first the one that was meant. Its checks classify by them (behaviour.py)."""
+
+    question: str
+    readings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One prompt. All phases of a task are one session of the agent."""
 
@@ -51,7 +60,7 @@ class Phase:
 class Task:
     """`parameters`: chosen, for each that the task has; `choices`: what they could be. `digest`: of all
     files, so that results of another version of the task are told apart. `requires`: programs that must be
-    there. `protected`: paths that the agent is told to leave as they are."""
+    there. `protected`: paths that the agent is told to leave as they are. `forks`: what it leaves open."""
 
     name: str
     folder: Path
@@ -64,6 +73,7 @@ class Task:
     protected: tuple[str, ...] = ()
     parameters: Parameters = field(default_factory=dict)
     choices: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    forks: tuple[Fork, ...] = ()
 
     @property
     def label(self) -> str:
@@ -102,6 +112,13 @@ class _Step(_Open):
     name: str = Field(pattern=f"^{_NAME.pattern}$")
 
 
+class _Fork(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: str = Field(min_length=1)
+    readings: tuple[str, ...] = Field(min_length=2)
+
+
 class _Own(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,6 +126,7 @@ class _Own(BaseModel):
     requires: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     parameters: dict[str, tuple[int | str, ...]] = {}
+    forks: tuple[_Fork, ...] = ()
 
 
 class _Metadata(_Open):
@@ -162,6 +180,7 @@ def load_task(folder: Path, parameters: Parameters | None = None) -> Task:
         protected=own.protected,
         parameters=_chosen(folder.name, own.parameters, parameters or {}),
         choices=own.parameters,
+        forks=tuple(Fork(fork.question, fork.readings) for fork in own.forks),
     )
 
 
