@@ -3,6 +3,7 @@
     BenchError
     ├── TaskError       a task's own files are not as they must be
     ├── PlanError       a plan asks for what is not there
+    ├── SpecError       a specification in stages is not as it must be
     └── ProxyError      the running Hotseat did not do its part
 
 What goes wrong in a trial is no exception but its outcome: results.py.
@@ -20,6 +21,10 @@ class TaskError(BenchError):
 
 
 class PlanError(BenchError):
+    pass
+
+
+class SpecError(BenchError):
     pass
 
 

@@ -131,6 +131,7 @@ class ChatRequest(Wire):
     ignore_eos: bool = False
     template_kwargs: dict[str, Any] = {}
     reasoning: Reasoning | None = None
+    context_limit: int | None = None  # of prompt and answer, where it is less than the model's own
 
 
 class CompletionRequest(Wire):
@@ -143,6 +144,7 @@ class CompletionRequest(Wire):
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     echo: bool = False
+    context_limit: int | None = None
 
 
 class EmbeddingRequest(Wire):

@@ -23,7 +23,7 @@ from typing import Literal
 
 import msgspec
 
-from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, GenerateRequest, Wire
+from inference.chat import ChatEvent, EmbeddingRequest, Embeddings, GenerateRequest, Sampling, Wire
 from inference.errors import ErrorInfo
 from inference.model_spec import ModelSpec
 
@@ -71,7 +71,8 @@ class LoadProgress(Wire):
 
 
 class ModelFacts(Wire):
-    """What the engine found after loading. `n_ctx` is per slot and equals what was asked for.
+    """What the engine found after loading. `n_ctx` is per slot and equals what was asked for. `sampling`: what
+    it does where a request is silent; None: it is not known, or it draws nothing.
 
     `base_url` and `server_pid`: the server that the worker has started; requests go to it over HTTP.
     """
@@ -86,6 +87,7 @@ class ModelFacts(Wire):
     rss_bytes: int
     base_url: str | None = None
     server_pid: int | None = None
+    sampling: Sampling | None = None
 
 
 class Ready(Wire):

@@ -26,6 +26,7 @@ from proxy.provider_errors import client_error
 from proxy.remote_attempts import Asked, remote_request, route_headers, targets_of
 from proxy.request_log import MAX_NAME_CHARS, RequestRecord
 from proxy.routing import run_of
+from proxy.treatments import Treatment
 from proxy.upstream_errors import UpstreamError
 from proxy.upstreams.remote import Target
 
@@ -47,18 +48,25 @@ class CountTokensEndpoint:
             asked = remote_request(raw, anthropic_messages.NAME, scope, now, record, treatment)
             record.attribute(counting(attribute(scope["headers"], has_tools=False)))
             if asked is None:
-                await self._count(raw, now, record, scope, receive, send)
+                await self._count(raw, now, treatment, record, scope, receive, send)
                 return
             services.admit(scope, record, asked.route, 0, 0)
             remote = services.remote_for(treatment)
             await _ask(targets_of(asked, remote)[0], asked, scope, receive, send)
 
     async def _count(
-        self, raw: bytes, now: Current, record: RequestRecord, scope: Scope, receive: Receive, send: Send
+        self,
+        raw: bytes,
+        now: Current,
+        treatment: Treatment,
+        record: RequestRecord,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         request = anthropic_messages.decode_count(raw)
         record.requested_model = request.model[:MAX_NAME_CHARS]
-        route = now.routes.resolve(request.model)  # of a background name the role's own model
+        route = now.routes.resolve(treatment.meant(request.model))  # of a background name the role's own model
         record.model, record.upstream = route.model, route.upstream
         self._services.admit(scope, record, route, 0, 0)
         spec = now.config.models[route.model].spec

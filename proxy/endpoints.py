@@ -124,8 +124,10 @@ class GenerationEndpoint:
                 return
             call = self._decoded(raw, scope, record)
             record.stream = call.stream
-            route = _route(now, call.request.model, record, services.seats)
+            route = _route(now, call.request.model, record, treatment, services.seats)
             scope[ANSWER_HEADERS] = route_headers(route.upstream, route.model)
+            treatment.note(call.request.sampling, record)
+            treatment.check_length(route, len(raw), now)
             services.admit(scope, record, route, len(raw), call.request.max_tokens)
             generation = Generation(
                 upstream=services.upstreams[route.upstream],
@@ -135,7 +137,8 @@ class GenerationEndpoint:
                 on_report=partial(services.log.explain, record),
                 limit_s=now.limits.request_timeout_s,
             )
-            served = Served(request_id, route.model, int(record.started_at))
+            shown = treatment.shown(call.request.model, route.model)
+            served = Served(request_id, shown, int(record.started_at))
             headers = [*scope[ANSWER_HEADERS], (b"x-hotseat-request-id", request_id.encode())]
             if call.stream:
                 encoder = self._dialect.StreamEncoder(call, served)
@@ -183,7 +186,7 @@ class EmbeddingsEndpoint:
                 return
             record.attribute(attribute(scope["headers"], has_tools=False))
             call = embeddings.decode_request(raw)
-            route = _route(now, call.request.model, record)
+            route = _route(now, call.request.model, record, treatment)
             scope[ANSWER_HEADERS] = route_headers(route.upstream, route.model)
             services.admit(scope, record, route, len(raw), 0)
             async with Presence(receive):
@@ -191,7 +194,8 @@ class EmbeddingsEndpoint:
                 request = for_model(call.request, route.model)
                 answer, waits = await _embed(opening, request, record, now.limits.request_timeout_s)
             record.count(answer.usage)
-            served = Served(request_id, route.model, int(record.started_at))
+            shown = treatment.shown(call.request.model, route.model)
+            served = Served(request_id, shown, int(record.started_at))
             body = embeddings.encode_response(call, answer, served)
             headers = [*scope[ANSWER_HEADERS], (b"x-hotseat-request-id", request_id.encode())]
             await send_json(send, body, [*headers, *wait_headers(waits)])
@@ -219,11 +223,12 @@ def _route(
     now: Current,
     requested: str,
     record: RequestRecord,
+    treatment: Treatment,
     seats: Callable[[], Sequence[Seat]] | None = None,
 ) -> Route:
     """Without `seats` nobody stands in for another model: vectors of another one would be worthless."""
     record.requested_model = requested[:MAX_NAME_CHARS]
-    route = now.routes.resolve(requested)
+    route = now.routes.resolve(treatment.meant(requested))
     if route.is_background and seats is not None:
         chatting = [seat for seat in seats() if _chats(now, seat.model)]
         route = Route(route.upstream, stand_in(route.model, chatting))

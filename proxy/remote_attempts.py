@@ -68,7 +68,7 @@ def remote_request(
     where the route may not be used."""
     name = peeked_model(raw)
     routes = now.replayed_routes if treatment.is_replay else now.routes
-    if name is None or not routes.is_remote(name):
+    if name is None or not routes.is_remote(treatment.meant(name)):
         return None
     record.requested_model = name[:MAX_NAME_CHARS]
     passed = passed_request(raw, _DIALECTS[dialect], scope["headers"])
@@ -76,7 +76,7 @@ def remote_request(
     record.attribute(attribute(scope["headers"], has_tools=passed.has_tools))
     if treatment.is_replay:
         record.price_source = REPLAY
-    route = routes.resolve(passed.model)
+    route = routes.resolve(treatment.meant(passed.model))
     record.model, record.upstream = route.model, route.upstream
     scope[ANSWER_HEADERS] = route_headers(route.upstream, route.model)
     return Asked(route, treatment.body(passed, record), raw, scope, record, now, treatment)
@@ -154,7 +154,8 @@ class Attempts:
         return self.asked.treatment.request(self.decoded().request, self.record)
 
     def served(self) -> Served:
-        return Served(self.record.request_id, self._target.model, int(self.record.started_at))
+        shown = self.asked.treatment.shown(self.asked.passed.model, self._target.model)
+        return Served(self.record.request_id, shown, int(self.record.started_at))
 
     def headers(self) -> HeaderList:
         """Of the answer, by who is asked now."""

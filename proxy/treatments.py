@@ -1,14 +1,18 @@
-"""How the requests of an announced run are treated: by a policy, and onto or from a recording."""
+"""How the requests of an announced run are treated: names of its own for models, a policy, a cap on the context,
+and onto or from a recording."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.chat import ChatRequest
+import msgspec
+
+from inference.chat import ChatRequest, CompletionRequest
+from proxy.context_cap import ContextCap
 from proxy.errors import RecordingTaken, RecordingUnusable
 from proxy.passed_request import PassedRequest
 from proxy.policies import UNTREATED, Policy, applies, treated_body, treated_request
@@ -23,9 +27,12 @@ from proxy.upstreams.taped import RecordingTape, ReplayTape
 @dataclass(frozen=True, slots=True)
 class Treatment:
     """`remote`: how this run reaches providers, where that is on tape. It has a standing of its own with
-    them and thoughts of its own, so that a replay begins as the recording did."""
+    them and thoughts of its own, so that a replay begins as the recording did. `aliases`: what the run calls
+    models -> what the server calls them."""
 
     policy: Policy = "native"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    context: ContextCap | None = None
     remote: RemoteUpstreams | None = None
     recording: Recording | None = None
     replay: Replay | None = None
@@ -34,8 +41,18 @@ class Treatment:
     def is_replay(self) -> bool:
         return self.replay is not None
 
+    def meant(self, requested: str) -> str:
+        """The server's name for what this run asks for."""
+        return self.aliases.get(requested, requested)
+
+    def shown(self, requested: str, model: str) -> str:
+        """What the run is told of who answered: by its own name, where it has one for that."""
+        return requested if requested in self.aliases else model
+
     def request(self, request: Any, record: RequestRecord) -> Any:
         """As its model should get it."""
+        if self.context is not None and isinstance(request, ChatRequest | CompletionRequest):
+            request = msgspec.structs.replace(request, context_limit=self.context.limit)
         if not applies(self.policy, record):
             return request
         treated = treated_request(request, self.policy, record) if isinstance(request, ChatRequest) else None

@@ -76,6 +76,7 @@ class CommandEngine:
             rss_bytes=0,
             base_url=f"http://127.0.0.1:{port}",
             server_pid=server.pid,
+            sampling=spec.sampling,
         )
 
     def prepare(self, message: Generate | Embed) -> None:

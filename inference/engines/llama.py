@@ -32,6 +32,7 @@ from inference.chat import (
     GenerateRequest,
     TextDelta,
 )
+from inference.context_room import longest_answer
 from inference.engines.base import OnProgress
 from inference.engines.llama_answer import AnswerParser, AnswerReader
 from inference.engines.llama_constraint import GrammarConstraint
@@ -110,6 +111,7 @@ class LlamaEngine:
             engine_build=info,
             has_chat_template=self._model.meta("tokenizer.chat_template") is not None,
             rss_bytes=0,
+            sampling=self._reader.defaults,
         )
 
     def prepare(self, message: Generate | Embed) -> Job:
@@ -127,7 +129,7 @@ class LlamaEngine:
             request_id=message.request_id,
             prompt=prompt.tokens,
             sampling=self._reader.sampling(request),
-            max_tokens=request.max_tokens,
+            max_tokens=longest_answer(request, len(prompt.tokens), self._spec),
             ignore_eos=request.ignore_eos,
             stream=TextStream(request.stop),
             parser=parser,

@@ -13,9 +13,10 @@ import numpy as np
 
 from inference.batching import TokenArray
 from inference.chat import ChatRequest, GenerateRequest, Sampling, merge_sampling
+from inference.context_room import overflow, room_of
 from inference.engines.llama_markup import SpecialTokens
 from inference.engines.llama_native import Model
-from inference.errors import ContextLengthExceeded, InvalidRequest
+from inference.errors import InvalidRequest
 from inference.model_spec import ModelSpec
 from inference.prefix_stability import stabilise
 from inference.template_markup import Escapes, spelled_in
@@ -73,8 +74,15 @@ class PromptReader:
             prompt = self._tokenize(request.prompt, "prompt")
         else:
             prompt = self._from_tokens(request.prompt)
-        self._check_length(len(prompt.tokens))
+        n_tokens, room = len(prompt.tokens), room_of(request, self._spec)
+        if n_tokens >= room:
+            raise overflow(n_tokens, room, self._spec)
         return prompt
+
+    @property
+    def defaults(self) -> Sampling:
+        """Where a request is silent."""
+        return self._defaults
 
     def sampling(self, request: GenerateRequest) -> Sampling:
         """The request's sampling with every silence filled."""
@@ -151,18 +159,6 @@ class PromptReader:
             )
         text = b"".join(self._model.piece(token) for token in tokens).decode("utf-8", "replace")
         return Prompt(text, np.array(tokens, dtype=np.int32))
-
-    def _check_length(self, n_tokens: int) -> None:
-        n_ctx = self._spec.n_ctx
-        if n_tokens >= n_ctx:
-            raise ContextLengthExceeded(
-                f"This model's maximum context length is {n_ctx} tokens. However, your messages resulted in "
-                f"{n_tokens} tokens. Please reduce the length of the messages, or raise n_ctx of "
-                f"{self._spec.name!r} in models.toml.",
-                param="messages",
-                n_tokens=n_tokens,
-                n_ctx=n_ctx,
-            )
 
 
 def _chat_template(model: Model, spec: ModelSpec) -> ChatTemplate:

@@ -41,6 +41,7 @@ from inference.chat import (
     Timings,
     Usage,
 )
+from inference.context_room import overflow, room_of
 from inference.engines.base import OnProgress
 from inference.engines.script import Fault, Pace, Script, Turn, read_script
 from inference.engines.script_answers import (
@@ -63,7 +64,7 @@ from inference.engines.script_answers import (
 )
 from inference.engines.script_faults import Die, die, first_time, run_load
 from inference.engines.script_record import Record
-from inference.errors import ContextLengthExceeded, EngineFault, ErrorInfo, InvalidRequest
+from inference.errors import EngineFault, ErrorInfo, InvalidRequest
 from inference.messages import Embed, Generate, ModelFacts, Output, PromptProgress
 from inference.model_spec import ModelSpec
 
@@ -175,8 +176,8 @@ class ScriptedEngine:
         asked = prompt(message.request)
         if asked.n_tokens == 0:
             raise InvalidRequest("the prompt is empty: give at least one token", param="prompt")
-        if asked.n_tokens >= self._spec.n_ctx:
-            raise self._too_long(asked.n_tokens, "messages")
+        if asked.n_tokens >= (room := room_of(message.request, self._spec)):
+            raise overflow(asked.n_tokens, room, self._spec)
         return Job(
             message.request_id, message.request, asked, candidates(self._script, scene(message.request))
         )
@@ -241,17 +242,6 @@ class ScriptedEngine:
 
     # --- from a request to a stream ----------------------------------------------------------
 
-    def _too_long(self, n_tokens: int, param: str) -> ContextLengthExceeded:
-        n_ctx = self._spec.n_ctx
-        return ContextLengthExceeded(
-            f"This model's maximum context length is {n_ctx} tokens. However, your {param} resulted in "
-            f"{n_tokens} tokens. Please reduce the length of the {param}, or raise n_ctx of "
-            f"{self._spec.name!r} in models.toml.",
-            param=param,
-            n_tokens=n_tokens,
-            n_ctx=n_ctx,
-        )
-
     def _choose(self, found: tuple[Candidate, ...]) -> Candidate | None:
         """The first candidate that the counts since load allow."""
         for candidate in found:
@@ -282,7 +272,7 @@ class ScriptedEngine:
         )
 
     def _plan(self, job: Job, request: GenerateRequest, chosen: Candidate | None, chunk_tokens: int) -> Plan:
-        room = self._spec.n_ctx - job.prompt.n_tokens
+        room = room_of(request, self._spec) - job.prompt.n_tokens
         limits = Limits(
             room=room if request.max_tokens is None else min(room, request.max_tokens),
             stop=request.stop,
@@ -399,7 +389,7 @@ class ScriptedEngine:
         if min(counts, default=0) == 0:
             raise InvalidRequest("an input is empty: give at least one token", param="input")
         if max(counts) > self._spec.n_ctx:
-            raise self._too_long(max(counts), "input")
+            raise overflow(max(counts), self._spec.n_ctx, self._spec, "input")
         dimensions = self._script.model.dimensions
         return Embeddings(
             vectors=tuple(_unit_vector(text, dimensions) for text in texts),
