@@ -85,9 +85,14 @@ def confined(
 
 
 def _program_folders() -> list[Path]:
-    """Where Python and what PATH names lie, links followed."""
+    """Where Python and what PATH names lie, links followed. Of a version manager (pyenv, rbenv, nodenv) all:
+    what lies in its shims/ only calls it, and it looks for what it starts beside them."""
     named = [Path(entry) for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry]
-    return [Path(sys.prefix), Path(sys.base_prefix), *named]
+    managers = [folder.parent for folder in named if folder.name == "shims"]
+    with_versions = [
+        folder for folder in managers if (folder / "versions").is_dir() and folder != Path.home()
+    ]
+    return [Path(sys.prefix), Path(sys.base_prefix), *named, *with_versions]
 
 
 def _within(shown: Sequence[Path], hidden: Sequence[Path]) -> list[Path]:

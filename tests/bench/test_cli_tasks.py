@@ -44,6 +44,9 @@ def test_the_list_as_json() -> None:
     found = {task["name"]: task for task in listed}["migrate-30"]
     assert found["parameters"] == {"n": [5, 15, 30]}
     assert (found["phases"], found["missing"], len(found["digest"])) == (["build"], [], 64)
+    (forked,) = [task for task in listed if task["forks"]]
+    assert forked["name"] == "fork-spec"
+    assert forked["forks"][0]["readings"] == ["restrict", "filter", "refuse"]
 
 
 def test_checks_that_can_tell(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.task import TASKS, named_task, own_tasks, prepare
-from bench.task_check import Checked, check_task
+from bench.task_check import SEED, Checked, check_task, solve
+from bench.verifier import Verdict, verify
 
 GENERATED = sorted(path.parent.parent.name for path in TASKS.glob("*/environment/generate.py"))
 
@@ -34,6 +35,20 @@ def test_the_package_that_is_judged_by_is_the_one_that_was_given() -> None:
     package = "parley/__init__.py"
     given = (task / "environment" / "workspace" / package).read_bytes()
     assert (task / "tests" / "real" / package).read_bytes() == given
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "kept"),
+    [
+        ("optimise", "slow.py", "original/slow.py"),
+        ("fork-spec", "tests/test_expenses.py", "visible/test_expenses.py.txt"),
+    ],
+)
+def test_what_is_judged_beside_is_what_was_given(task: str, given: str, kept: str) -> None:
+    folder = TASKS / task
+    assert (folder / "tests" / kept).read_bytes() == (
+        folder / "environment" / "workspace" / given
+    ).read_bytes()
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -62,7 +77,13 @@ def test_a_seed_is_a_workspace(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parameters", "seed"),
-    [("migrate-30", {"n": 30}, 7), ("novel-api", {}, 8), ("research-impl", {}, 9)],
+    [
+        ("migrate-30", {"n": 30}, 7),
+        ("novel-api", {}, 8),
+        ("research-impl", {}, 9),
+        ("translate-24", {"n": 6}, 10),
+        ("optimise", {}, 11),
+    ],
 )
 def test_other_seeds_and_sizes_tell_right_from_wrong(
     name: str, parameters: dict[str, int], seed: int
@@ -77,3 +98,37 @@ def test_other_seeds_and_sizes_tell_right_from_wrong(
 
     found = asyncio.run(nothing_and_the_oracle())
     assert [checked.verdict.reward for checked in found] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("task", "solution", "broken"),
+    [
+        ("translate-24", "copies", {"labels", "form", "german"}),  # of the form: a title that is the same
+        ("translate-24", "code", {"code"}),
+        ("translate-24", "terms", {"labels"}),
+        ("translate-24", "links", {"links"}),
+        ("translate-24", "halfway", {"german"}),
+        ("optimise", "half", {"nearest", "ways", "busiest"}),
+        ("fork-spec", "filters", {"meant"}),
+        ("fork-spec", "refuses", {"meant"}),
+        ("fork-spec", "ignores", {"meant", "consistent"}),
+        ("fork-spec", "mixes", {"meant", "consistent"}),
+    ],
+)
+def test_each_way_to_be_wrong_costs_what_it_should(
+    task: str, solution: str, broken: set[str], tmp_path: Path
+) -> None:
+    scores = judged(task, solution, tmp_path).scores
+    assert {name for name, score in scores.items() if score < 1} == broken
+
+
+def judged(name: str, solution: str, root: Path) -> Verdict:
+    async def main() -> Verdict:
+        task = named_task(name)
+        for folder in ("app", "home", "logs"):
+            (root / folder).mkdir()
+        prepare(task, root / "app", SEED)
+        await solve(task, task.solutions()[solution], root, SEED)
+        return await verify(task, root / "app", root / "logs", SEED)
+
+    return asyncio.run(main())

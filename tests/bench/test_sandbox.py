@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -136,6 +137,29 @@ found["processes"] = len([name for name in os.listdir("/proc") if name.isdigit()
     )
     assert isinstance(found["processes"], int)
     assert found["processes"] < 10
+
+
+@needs_bwrap
+def test_what_a_version_manager_starts_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A shim calls the manager, which starts the program: both lie outside the folder that PATH names."""
+    programs = {"libexec/manager": "exec ../versions/1/bin/tool", "versions/1/bin/tool": "echo started"}
+    programs["shims/tool"] = f"cd {tmp_path}/manager/libexec; exec ./manager"
+    for name, line in programs.items():
+        path = tmp_path / "manager" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+    (tmp_path / "private").write_text("x")
+    monkeypatch.setenv("PATH", str(tmp_path / "manager" / "shims"), prepend=os.pathsep)
+    found = inside(
+        """
+import subprocess
+found["said"] = subprocess.run(["tool"], capture_output=True, text=True).stdout
+found["private"] = os.path.exists(private)
+""",
+        private=str(tmp_path / "private"),
+    )
+    assert found == {"said": "started\n", "private": False}
 
 
 def test_without_bubblewrap_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -77,6 +77,15 @@ def test_a_task_is_read(tmp_path: Path) -> None:
     assert load_task(task.folder, {"n": 5}).label == "tiny(n=5)"
 
 
+def test_forks_are_questions_with_readings(tmp_path: Path) -> None:
+    fork = '[[metadata.hotseat.forks]]\nquestion = "Which?"\nreadings = '
+    assert load_task(folder(tmp_path)).forks == ()
+    (found,) = load_task(folder(tmp_path, CONFIG + fork + '["this", "that"]')).forks
+    assert (found.question, found.readings) == ("Which?", ("this", "that"))
+    with pytest.raises(TaskError, match=r"forks\.0\.readings"):
+        load_task(folder(tmp_path, CONFIG + fork + '["one alone"]'))
+
+
 def test_phases_are_steps(tmp_path: Path) -> None:
     at = folder(tmp_path, CONFIG + '[[steps]]\nname = "build"\n[[steps]]\nname = "validate"\n')
     for name in ("build", "validate"):

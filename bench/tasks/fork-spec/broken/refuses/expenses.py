@@ -1,0 +1,36 @@
+"""What the members of a club have laid out, and what they get back.
+
+A claim is a tuple: the member, what it was for, and the cents.
+"""
+
+
+def statement(claims, limit=None):
+    """The month's statement as text, with the total as its last line. ValueError for a claim over `limit`."""
+    claims = limited(claims, limit)
+    lines = [f"{member}: {what} {euros(cents)}" for member, what, cents in claims]
+    return "\n".join([*lines, f"total {euros(total(claims))}"])
+
+
+def by_member(claims, limit=None):
+    """What each member gets back, in cents. ValueError for a claim over `limit`."""
+    sums = {}
+    for member, _, cents in limited(claims, limit):
+        sums[member] = sums.get(member, 0) + cents
+    return sums
+
+
+def total(claims, limit=None):
+    """What the club pays, in cents. ValueError for a claim over `limit`."""
+    return sum(cents for _, _, cents in limited(claims, limit))
+
+
+def limited(claims, limit):
+    """The claims. ValueError if one is over the limit."""
+    for member, what, cents in claims:
+        if limit is not None and cents > limit:
+            raise ValueError(f"{member}: {what} {euros(cents)} is over the limit of {euros(limit)}")
+    return claims
+
+
+def euros(cents):
+    return f"{cents // 100}.{cents % 100:02d}"
