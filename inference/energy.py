@@ -18,6 +18,9 @@ from typing import Protocol
 MAX_GAP_S = 5.0
 """Between two samples, or from an end to the next sample: over a longer time nothing is known."""
 
+MAX_BACK_S = 0.1
+"""A clock that goes back by more was set; by less, it was corrected."""
+
 KEPT_CHANGES = 20_000
 
 
@@ -41,8 +44,8 @@ class Change:
 
 
 class Occupancy:
-    """How many answers were being made at each moment of late. Times must not go back; one that does counts
-    as the last one."""
+    """How many answers were being made at each moment of late. A time that goes back a little counts as the
+    last one; after one that goes back further nothing is known of before."""
 
     def __init__(self, kept: int = KEPT_CHANGES) -> None:
         self._changes: deque[Change] = deque([Change(float("-inf"), 0)], maxlen=kept)
@@ -66,20 +69,23 @@ class Occupancy:
 
     def _change(self, at_s: float, step: int) -> None:
         last = self._changes[-1]
-        self._changes.append(Change(max(at_s, last.at_s), last.n + step))
+        if at_s < last.at_s - MAX_BACK_S:
+            self._changes.clear()
+        self._changes.append(Change(at_s if not self._changes else max(at_s, last.at_s), last.n + step))
 
 
 def shared_energy_j(
     samples: Sequence[PowerSample], changes: Sequence[Change], begin_s: float, end_s: float
 ) -> float | None:
-    """The share of one of those counted in `changes`. None: the power of some of the time is not known.
+    """The share of one of those counted in `changes`. None: the power of some of the time is not known, or
+    the clock was set back meanwhile.
 
     `samples` and `changes` oldest first; of `changes` there is one that is not after `begin_s`.
     """
-    if end_s <= begin_s:
-        return 0.0
     powered = [sample for sample in samples if sample.power_w is not None]
     times = [sample.at_s for sample in powered]
+    if end_s < begin_s or any(later < earlier for earlier, later in pairwise(times)):
+        return None
     cuts = {begin_s, end_s}
     cuts.update(at_s for at_s in times if begin_s < at_s < end_s)
     cuts.update(change.at_s for change in changes if begin_s < change.at_s < end_s)

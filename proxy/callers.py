@@ -26,7 +26,8 @@ class Budget:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """`name`: of the scoped key, or the run of a run's token; "": a key without a scope, or none was asked
-    for. `models`: names and patterns of them; None: any. `run` is set by a run's token alone."""
+    for. `models`: names and patterns of them; None: any. `run` is set by a run's token alone, and `creator`
+    then names the key that announced it, if that has a name."""
 
     name: str = ""
     run: str | None = None
@@ -34,6 +35,12 @@ class Caller:
     budget: Budget | None = None
     rate: Rate | None = None
     is_admin: bool = True
+    creator: str = ""
+
+    @property
+    def payer(self) -> str:
+        """The name of the key whose budgets are charged; "": of none."""
+        return self.name if self.run is None else self.creator
 
 
 OWNER = Caller()

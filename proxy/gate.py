@@ -10,15 +10,17 @@ from __future__ import annotations
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from proxy.budgets import AccountId, Budgets, Limit
-from proxy.callers import Caller
-from proxy.errors import BudgetExceeded, ModelNotAllowed, RateLimited
+from proxy.budgets import EXACT, AccountId, Budgets, Limit
+from proxy.callers import OWNER, Caller
+from proxy.charges import charge_of
+from proxy.errors import BudgetExceeded, ModelNotAllowed, RateLimited, Unauthorized
 from proxy.money_config import MoneyConfig
-from proxy.prices import LOCAL, REPLAY, attempt_price, most_usd
+from proxy.prices import LOCAL, REPLAY, most_usd
 from proxy.rates import TokenBucket
 from proxy.request_log import RequestRecord
 from proxy.routing import Route, matches
@@ -34,40 +36,46 @@ MAX_SHOWN_MODELS = 8
 
 
 class Gate(Protocol):
-    def admit(
-        self,
-        record: RequestRecord,
-        caller: Caller,
-        route: Route,
-        *,
-        body_bytes: int | None = None,
-        max_output_tokens: int | None = None,
-        chooser: str = "",
-    ) -> None:
-        """Raises HotseatError before anything leaves: call it once, right before the first attempt.
-        `body_bytes`, `max_output_tokens`: what it may cost follows from them; None: not known. `chooser`:
-        see PassedRequest."""
+    async def admit(self, asking: Asking) -> None:
+        """Raises HotseatError before anything leaves: call it once, right before the first attempt."""
 
     def settled(self, record: RequestRecord) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is asked, by whom, of whom. `body_bytes`, `max_output_tokens`: what it may cost follows from them;
+    None: not known. `is_free`: nobody is paid for it, whoever answers. `chooser`: see PassedRequest. `meant`:
+    the name of the model that was asked for, where the run has its own for it."""
+
+    record: RequestRecord
+    caller: Caller
+    route: Route
+    body_bytes: int | None = None
+    max_output_tokens: int | None = None
+    is_free: bool = False
+    chooser: str = ""
+    meant: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.meant or self.record.requested_model
 
 
 class OpenGate:
     """Everybody may do everything."""
 
-    def admit(
-        self,
-        record: RequestRecord,
-        caller: Caller,
-        route: Route,
-        *,
-        body_bytes: int | None = None,
-        max_output_tokens: int | None = None,
-        chooser: str = "",
-    ) -> None:
-        record.key = caller.name
+    async def admit(self, asking: Asking) -> None:
+        asking.record.key, asking.record.payer = asking.caller.name, asking.caller.payer
 
     def settled(self, record: RequestRecord) -> None:
         return
+
+
+class Remembers(Protocol):
+    """spent_before.SpentByOthers."""
+
+    async def learn(self, limits: Sequence[Limit]) -> None: ...
 
 
 class MoneyGate:
@@ -77,44 +85,43 @@ class MoneyGate:
         self,
         money: Callable[[], MoneyConfig],
         budgets: Budgets,
+        others: Remembers,
         runs: RunTokens,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._money = money
         self._budgets = budgets
+        self._others = others
         self._runs = runs
         self._clock = clock
         self._buckets: dict[str, TokenBucket] = {}
         self._run_requests: Counter[str] = Counter()
 
-    def admit(
-        self,
-        record: RequestRecord,
-        caller: Caller,
-        route: Route,
-        *,
-        body_bytes: int | None = None,
-        max_output_tokens: int | None = None,
-        chooser: str = "",
-    ) -> None:
-        record.key = caller.name
+    async def admit(self, asking: Asking) -> None:
+        record, caller, route = asking.record, asking.caller, asking.route
+        record.key, record.payer = caller.name, caller.payer
         run = self._runs.get(record.run) if record.run else None
-        check_model(caller, record.requested_model, route.model)
+        payer, today = self._payer(caller, run), self._budgets.today()
+        check_model(payer, asking.name, route.model)
         if run is not None:
             _check_model(run.terms.models, record.requested_model, route.model, f"run {run.name!r}")
-        _check_chooser(caller, run, chooser)
-        self._check_rate(caller)
+        _check_chooser(payer, run, asking.chooser)
+        usd = record.assumed_usd = self._most_usd(asking, today)
+        limits = [] if usd is None else _limits(self._money(), payer, run, today)
+        await self._others.learn(limits)
+        # No await from here on: what is left is another request's as soon as it is not held.
+        self._check_rate(payer)
         if run is not None:
             self._check_count(run)
-        is_free = record.price_source == REPLAY
-        most_usd = None if is_free else self._most_usd(route, body_bytes, max_output_tokens)
-        self._hold(record, caller, run, most_usd)
+        if usd is not None:
+            self._check_budgets(usd, limits)
+        self._budgets.hold(record.request_id, usd or Decimal(0), _accounts(payer, run, today))
         if run is not None:
             self._run_requests[_id_of(run)] += 1
 
     def settled(self, record: RequestRecord) -> None:
-        self._budgets.settle(record.request_id, spent_on(record, self._money()))
+        self._budgets.settle(record.request_id, spent_on(record))
 
     def key_names(self) -> frozenset[str]:
         """Spending is remembered by them, and by the names of runs."""
@@ -126,6 +133,19 @@ class MoneyGate:
         self._budgets.keep_runs(ids)
         for other in [run for run in self._run_requests if run not in ids]:
             del self._run_requests[other]
+
+    def _payer(self, caller: Caller, run: Run | None) -> Caller:
+        """Whose limits hold. A run's token does not get round those of the key that announced it."""
+        if caller.run is None:
+            return caller
+        if run is None:
+            raise Unauthorized("the run has ended or expired: announce it again")
+        if not caller.creator:
+            return OWNER
+        for key in self._money().keys:
+            if key.caller.name == caller.creator:
+                return key.caller
+        raise Unauthorized(f"the key {caller.creator!r} announced this run, and is none of this server's now")
 
     def _check_rate(self, caller: Caller) -> None:
         if caller.rate is None:
@@ -148,27 +168,25 @@ class MoneyGate:
                 f"run {run.name!r} has had all of its {most} requests: announce another run for more"
             )
 
-    def _most_usd(
-        self, route: Route, body_bytes: int | None, max_output_tokens: int | None
-    ) -> Decimal | None:
-        """The dearest of those who may be asked. None: they are all of this machine, and what their energy
-        costs is seen when it was used."""
+    def _most_usd(self, asking: Asking, today: datetime.date) -> Decimal | None:
+        """One attempt at the dearest of those who may be asked. None: nobody is paid, or they are all of this
+        machine, and what their energy costs is seen when it was used."""
+        if asking.is_free or asking.record.price_source == REPLAY:
+            return None
+        body_bytes, max_output_tokens = asking.body_bytes, asking.max_output_tokens
         inputs = ASSUMED_INPUT_TOKENS if body_bytes is None else -(-body_bytes // BYTES_PER_TOKEN)
         outputs = ASSUMED_OUTPUT_TOKENS if max_output_tokens is None else max_output_tokens
-        money, today = self._money(), self._budgets.today()
+        money = self._money()
         costs = []
-        for asked in (route, *route.fallbacks):
+        for asked in (asking.route, *asking.route.fallbacks):
             if asked.upstream != LOCAL:
                 entry = money.book.find(asked.upstream, asked.model, today)
                 costs.append(money.reserve_usd if entry is None else most_usd(entry, inputs, outputs))
         return max(costs, default=None)
 
-    def _hold(self, record: RequestRecord, caller: Caller, run: Run | None, usd: Decimal | None) -> None:
+    def _check_budgets(self, usd: Decimal, limits: Sequence[Limit]) -> None:
         """A model of this machine goes on when a budget is used up: it costs no provider's money."""
-        limits = _limits(self._money(), caller, run, self._budgets.today())
-        short = None if usd is None else self._budgets.shortage(usd, limits)
-        if limits and short is None:
-            self._budgets.hold(record.request_id, usd or Decimal(0), limits)
+        short = self._budgets.shortage(usd, limits)
         if short is not None:
             raise BudgetExceeded(
                 f"this request may cost up to {_shown(usd)}, and {_shown(short.left_usd)} is left of"
@@ -177,30 +195,31 @@ class MoneyGate:
             )
 
 
-def spent_on(record: RequestRecord, money: MoneyConfig) -> Decimal | None:
-    """All that a request cost, over its attempts. None: some of it is not known. What a recording answered
-    costs nobody anything."""
-    total = Decimal(0)
+def spent_on(record: RequestRecord) -> Decimal:
+    """All that a request that has ended is charged with, over its attempts."""
+    total = charge_of(record, record.attempt, record.assumed_usd).usd
     for attempt in record.attempts:
-        if attempt.upstream != LOCAL and attempt.price_source != REPLAY:
-            cost_usd = attempt_price(attempt, money.book).cost_usd
-            if cost_usd is None:
-                return None
-            total += cost_usd
-    if record.price_source == REPLAY:
-        return total
-    if record.cost_usd is None:
-        return None if record.attempt else total
-    return total + record.cost_usd
+        total = EXACT.add(total, charge_of(attempt, attempt.number, record.assumed_usd).usd)
+    return total
 
 
-def _limits(money: MoneyConfig, caller: Caller, run: Run | None, today: datetime.date) -> list[Limit]:
+def _accounts(payer: Caller, run: Run | None, today: datetime.date) -> list[AccountId]:
+    """All that a request falls under, whether there is a budget today or only after a reload."""
+    accounts = [AccountId("server", "", today)]
+    if payer.name:
+        accounts += [AccountId("key", payer.name, today), AccountId("key", payer.name)]
+    if run is not None:
+        accounts.append(AccountId("run", _id_of(run)))
+    return accounts
+
+
+def _limits(money: MoneyConfig, payer: Caller, run: Run | None, today: datetime.date) -> list[Limit]:
     limits = []
-    if caller.budget is not None:
-        is_daily = caller.budget.per == "day"
-        account = AccountId("key", caller.name, today if is_daily else None)
-        shown = f"the {caller.budget.per} budget of key {caller.name!r}"
-        limits.append(Limit(account, caller.budget.usd, shown))
+    if payer.budget is not None:
+        is_daily = payer.budget.per == "day"
+        account = AccountId("key", payer.name, today if is_daily else None)
+        shown = f"the {payer.budget.per} budget of key {payer.name!r}"
+        limits.append(Limit(account, payer.budget.usd, shown))
     if run is not None and run.terms.budget_usd is not None:
         shown = f"the budget of run {run.name!r}"
         limits.append(Limit(AccountId("run", _id_of(run)), run.terms.budget_usd, shown))
@@ -228,9 +247,9 @@ def check_model(caller: Caller, requested: str, model: str) -> None:
     _check_model(caller.models, requested, model, f"key {caller.name!r}")
 
 
-def _check_chooser(caller: Caller, run: Run | None, field: str) -> None:
+def _check_chooser(payer: Caller, run: Run | None, field: str) -> None:
     """Whoever is held to a list of models could leave it by that."""
-    is_held = caller.models is not None or (run is not None and run.terms.models is not None)
+    is_held = payer.models is not None or (run is not None and run.terms.models is not None)
     if field and is_held:
         message = f"{field}: who may use some models only may not have a provider choose: leave it out"
         raise ModelNotAllowed(message, param=field)

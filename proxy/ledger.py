@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import secrets
 import threading
 import time
 from collections import deque
@@ -53,7 +54,8 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ledger:
-    """`begin`, `attempt_failed` and `end` are the request log's hooks, all called on one thread."""
+    """`begin`, `attempt_failed` and `end` are the request log's hooks, all called on one thread. `server`
+    marks the rows of its requests: others write into the same database, before it and beside it."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class Ledger:
         retry_s: float = RETRY_S,
     ) -> None:
         self._config = config
+        self.server = secrets.token_hex(8)
         self._journal = journal or Journal(config.journal)
         self._left: list[Segment] = []
         self._waiting: deque[RequestRecord | Callable[[], None]] = deque()
@@ -214,25 +217,25 @@ class Ledger:
         if not self._rows:
             return True
         try:
-            self._write(self._rows)
+            self._write(self._rows, self.server)
         except StoreError as error:
             self._fail(error)
             return False
         self._rows = []
         return True
 
-    def _write(self, rows: list[Row]) -> None:
+    def _write(self, rows: list[Row], server: str = "") -> None:
         """Raises one of StoreError where the database takes nothing; a row that it refuses is dropped."""
         assert self._store is not None
         try:
-            self._store.write(rows)
+            self._store.write(rows, server)
             self._written += len(rows)
         except Exception as error:
             if not is_about_values(error):
                 raise
             if len(rows) > 1:
                 for row in rows:
-                    self._write([row])
+                    self._write([row], server)
                 return
             self._refused += 1
             _log.exception("the ledger does not take the row of request %s", rows[0].request_id)

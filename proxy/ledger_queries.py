@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import Label
 
 from inference.errors import Fault
 from proxy import ledger_rows
-from proxy.ledger_schema import ATTEMPTS, exact_sum, paid
+from proxy.ledger_schema import ATTEMPTS, charged, exact_sum
 from proxy.policies import UNTREATED
 from proxy.prices import REPLAY
 
@@ -150,12 +150,17 @@ def spending(connection: Connection, by: By, since: float | None) -> Spending:
     )
 
 
-def spent_usd(connection: Connection, key: str | None, since: float | None) -> Decimal:
-    """By attempts that began then or later; `key` None: of all."""
-    wanted: list[Any] = [text(paid(connection.dialect.name))]
-    wanted += [_c.key == key] if key is not None else []
+def charged_usd(
+    connection: Connection, payer: str | None, since: float | None, but: str | None = None
+) -> Decimal:
+    """What budgets are charged with, for attempts that began then or later; `payer` None: all. What nobody
+    could price is what was assumed. `but`: the server whose own attempts are left out."""
+    wanted: list[Any] = [text(charged(connection.dialect.name))]
+    wanted += [_c.payer == payer] if payer is not None else []
     wanted += [_c.started_at >= since] if since is not None else []
-    return connection.execute(select(exact_sum(_c.cost_usd)).where(*wanted)).scalar() or Decimal(0)
+    wanted += [_c.server != but] if but is not None else []
+    charge = func.coalesce(_c.cost_usd, _c.assumed_usd)
+    return connection.execute(select(exact_sum(charge)).where(*wanted)).scalar() or Decimal(0)
 
 
 _COUNTS = (

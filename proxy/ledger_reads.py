@@ -23,7 +23,6 @@ from proxy.ledger_store import READERS, StoreError
 from proxy.request_log import KEPT, RequestLog, RequestRecord
 
 FLUSH_S = 2.0
-LOOP_FLUSH_S = 0.5
 READ_S = 10.0
 MAX_READS = 16
 """Running and waiting ones."""
@@ -46,7 +45,7 @@ class LedgerReads:
     def __init__(self, ledger: Ledger | None, log: RequestLog) -> None:
         self._ledger = ledger
         self._log = log
-        self._turns = asyncio.Semaphore(READERS)  # connections to read with
+        self._turns = asyncio.Semaphore(READERS - 1)  # connections to read with; one is SpentInLedger's
         self._running = 0
 
     async def newest(
@@ -109,15 +108,17 @@ class LedgerReads:
 
 
 class SpentInLedger:
-    """What budgets ask when they begin (budgets.py): on the event loop, for there is no going on without
-    it. The index has only what cost something: a hundred thousand such attempts take a tenth of a second."""
+    """What budgets ask (budgets.py): what was spent by others than this server's own requests. For one
+    thread at a time. The index has only what is charged: a hundred thousand such attempts take a tenth of a
+    second."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def spent_usd(self, *, key: str | None, since_s: float | None) -> Decimal:
         """Raises LedgerUnavailable: what is left of a budget is not known then."""
-        return _ask(self._ledger, lambda of: ledger_queries.spent_usd(of, key, since_s), LOOP_FLUSH_S)
+        own = self._ledger.server
+        return _ask(self._ledger, lambda of: ledger_queries.charged_usd(of, key, since_s, but=own), FLUSH_S)
 
 
 def _ask(ledger: Ledger, query: Callable[[Connection], T], flush_s: float) -> T:

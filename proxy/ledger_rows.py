@@ -16,6 +16,7 @@ import msgspec
 
 from inference.errors import Fault
 from proxy.attribution import Role
+from proxy.charges import Charge, charge_of
 from proxy.prices import believed
 from proxy.request_log import FailedAttempt, RequestRecord
 
@@ -31,6 +32,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     `status` 0 with the code "lost": under way when the server died. `cost_usd` None: not known. `policy`:
     which one it was treated by, or "untreated" (policies.py). `answer_sha`: of its text and calls, in a run.
+    `payer`: the key whose budgets it is charged to. `assumed_usd`: with how much, where a provider was asked
+    and nobody knows what it cost.
     """
 
     request_id: str
@@ -76,6 +79,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     reused_tokens: int | None = None
     first_difference: int | None = None
     culprit: str = ""
+    payer: str = ""
+    assumed_usd: Decimal | None = None
 
 
 COLUMNS = Row.__struct_fields__
@@ -116,7 +121,7 @@ def last_row(record: RequestRecord) -> Row:
         decode_tokens=_count(record.decode_tokens),
         tool_calls=_count(record.tool_calls),
         answer_sha=_short(record.answer_sha),
-        **_costs(record),
+        **_costs(record, charge_of(record, record.attempt, record.assumed_usd)),
         energy_j=record.energy_j,
         reused_tokens=record.reused_tokens,
         first_difference=record.first_difference,
@@ -148,7 +153,7 @@ def failed_row(record: RequestRecord, failed: FailedAttempt) -> Row:
         output_tokens=_count(failed.output_tokens),
         reasoning_tokens=_count(failed.reasoning_tokens),
         tool_calls=_count(failed.tool_calls),
-        **_costs(failed),
+        **_costs(failed, charge_of(failed, failed.number, record.assumed_usd)),
     )
 
 
@@ -165,6 +170,7 @@ def begun_row(record: RequestRecord) -> Row:
         code=LOST_CODE,
         fault="proxy",
         price_source="unknown",
+        assumed_usd=charge_of(record, record.attempt, record.assumed_usd).assumed_usd,
     )
 
 
@@ -177,6 +183,7 @@ def _of_request(record: RequestRecord) -> dict[str, Any]:
         "role": record.role,
         "harness": _short(record.harness),
         "key": _short(record.key),
+        "payer": _short(record.payer),
         "dialect": record.dialect,
         "requested_model": _short(record.requested_model),
         "stream": record.stream,
@@ -186,13 +193,13 @@ def _of_request(record: RequestRecord) -> dict[str, Any]:
     }
 
 
-def _costs(of: RequestRecord | FailedAttempt) -> dict[str, Any]:
-    """Where no price was found, what the provider said is the price; without that there is none."""
-    reported = believed(of.reported_cost_usd)
-    cost, source = believed(of.cost_usd), of.price_source
-    if cost is None and not source and reported is not None:
-        cost, source = reported, "provider"
-    return {"reported_cost_usd": reported, "cost_usd": cost, "price_source": _short(source)}
+def _costs(of: RequestRecord | FailedAttempt, charge: Charge) -> dict[str, Any]:
+    return {
+        "reported_cost_usd": believed(of.reported_cost_usd),
+        "cost_usd": charge.cost_usd,
+        "assumed_usd": charge.assumed_usd,
+        "price_source": _short(charge.source),
+    }
 
 
 def day_of(at_s: float) -> str:

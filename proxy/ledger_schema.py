@@ -111,10 +111,14 @@ ATTEMPTS = Table(
     Column("reused_tokens", BigInteger),
     Column("first_difference", BigInteger),
     Column("culprit", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("assumed_usd", Money),
+    Column("server", Text, nullable=False),
 )
-"""As today's version has it. The rows of ledger_rows.Row, column by column."""
+"""As today's version has it. The rows of ledger_rows.Row, column by column, and by which server each was
+written; "": read from the journal of one that died."""
 
-MONEY_COLUMNS = ("reported_cost_usd", "cost_usd")
+MONEY_COLUMNS = ("reported_cost_usd", "cost_usd", "assumed_usd")
 
 _VERSION_1 = (
     """CREATE TABLE attempts (
@@ -168,25 +172,44 @@ _VERSION_1 = (
     "CREATE INDEX attempts_paid ON attempts (started_at, key, cost_usd) WHERE {paid}",
 )
 
-Migration = tuple[str, ...]
-"""Statements that lead from one version to the next. {double} and {money} are types, {paid} a condition."""
+_VERSION_2 = (
+    "ALTER TABLE attempts ADD COLUMN payer TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE attempts ADD COLUMN assumed_usd {money}",
+    "ALTER TABLE attempts ADD COLUMN server TEXT NOT NULL DEFAULT ''",
+    "UPDATE attempts SET payer = key",
+    "DROP INDEX attempts_paid",
+    """CREATE INDEX attempts_charged ON attempts (started_at, payer, server, cost_usd, assumed_usd)
+    WHERE {charged}""",
+)
+"""Whose budget a row is charged to, with how much where its cost is not known, and which server wrote it."""
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1,)
+Migration = tuple[str, ...]
+"""Statements that lead from one version to the next. {double} and {money} are types, {paid} and {charged}
+conditions."""
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2)
 """The version is how many of them were carried out. What was released is never changed, only followed."""
 
 _WORDS = {
-    "sqlite": {"double": "REAL", "money": "TEXT", "paid": "cost_usd <> '0' AND price_source <> 'replay'"},
+    "sqlite": {
+        "double": "REAL",
+        "money": "TEXT",
+        "paid": "cost_usd <> '0' AND price_source <> 'replay'",
+        "charged": "(cost_usd <> '0' OR assumed_usd IS NOT NULL) AND price_source <> 'replay'",
+    },
     "postgresql": {
         "double": "DOUBLE PRECISION",
         "money": "NUMERIC",
         "paid": "cost_usd <> 0 AND price_source <> 'replay'",
+        "charged": "(cost_usd <> 0 OR assumed_usd IS NOT NULL) AND price_source <> 'replay'",
     },
 }
 
 
-def paid(dialect: str) -> str:
-    """The condition of the index of what cost something: a query must say it literally to use that."""
-    return _WORDS[dialect]["paid"]
+def charged(dialect: str) -> str:
+    """The condition of the index of what budgets are charged with: a query must say it literally to use
+    that."""
+    return _WORDS[dialect]["charged"]
 
 
 class LedgerVersionError(ConfigError):

@@ -33,7 +33,7 @@ BUSY_S = 5.0
 """How long a write waits for another process at the same file, and a connection for its server."""
 
 EXPIRED_AT_ONCE = 5000
-READERS = 2
+READERS = 3
 _PROGRESS_OPCODES = 10_000  # of SQLite's machine, between two looks at the clock: about 0.1 ms
 
 EXACT = Context(prec=100, traps=[Inexact])
@@ -51,12 +51,13 @@ class Store:
         self._reader = reader
         self._insert = _compiled_insert(writer.dialect)
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """One commit. A row that is there already stays as it is."""
+    def write(self, rows: Sequence[Row], server: str = "") -> None:
+        """One commit. A row that is there already stays as it is. `server`: whose requests they are; "": of
+        one that is no more."""
         if not rows:
             return
         with self._writer.begin() as connection:
-            connection.exec_driver_sql(self._insert.sql, [self._insert.values(row) for row in rows])
+            connection.exec_driver_sql(self._insert.sql, [self._insert.values(row, server) for row in rows])
 
     def known(self, rows: Iterable[Row]) -> set[tuple[str, int]]:
         """Which of them are there already. A few hundred at most."""
@@ -115,26 +116,27 @@ def is_about_values(error: BaseException) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Insert:
     """As the driver takes it: SQLAlchemy's own way from a row to its parameters costs twice what the
-    database does."""
+    database does. The server is the last column."""
 
     sql: str
     columns: Callable[[Row], tuple[Any, ...]]
     money: tuple[int, ...]  # places of what the driver cannot take as a decimal
 
-    def values(self, row: Row) -> tuple[Any, ...]:
+    def values(self, row: Row, server: str) -> tuple[Any, ...]:
         values = self.columns(row)
         if any(values[place] is not None for place in self.money):
             written = list(values)
             for place in self.money:
                 written[place] = money_text(values[place])
-            return tuple(written)
-        return values
+            values = tuple(written)
+        return (*values, server)
 
 
 def _compiled_insert(dialect: Dialect) -> _Insert:
     insert: Any = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
     compiled = insert(ATTEMPTS).on_conflict_do_nothing().compile(dialect=dialect)
-    names: list[str] = compiled.positiontup
+    *names, server = compiled.positiontup
+    assert server == "server"
     money = MONEY_COLUMNS if dialect.name == "sqlite" else ()
     return _Insert(str(compiled), attrgetter(*names), tuple(names.index(name) for name in money))
 

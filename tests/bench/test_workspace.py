@@ -72,6 +72,14 @@ def test_the_difference_is_a_patch(workspace: Workspace, tmp_path: Path) -> None
         assert (fresh.app / "new.bin").read_bytes() == b"\0\xff"
 
 
+def test_what_running_a_program_leaves_is_no_part_of_a_patch(workspace: Workspace) -> None:
+    for place in ("__pycache__/a.pyc", "src/__pycache__/b.cpython-311.pyc", "node_modules/x/index.js"):
+        (workspace.app / place).parent.mkdir(parents=True, exist_ok=True)
+        (workspace.app / place).write_bytes(b"\x00")
+    (workspace.app / "src" / "b.py").write_text("b = 1\n")
+    assert workspace.changed() == ["src/b.py"]
+
+
 def test_what_an_agent_writes_into_its_repository_runs_nothing(workspace: Workspace) -> None:
     proof = workspace.root / "ran"
     with (workspace.app / ".git" / "config").open("a") as config:
@@ -115,3 +123,15 @@ def test_a_place_under_instructions_for_agents_is_refused(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "deep"))
     with pytest.raises(BenchError, match=r"CLAUDE\.md would reach every agent: set TMPDIR"):
         outside_repositories()
+
+
+def test_what_a_harness_left_beside_the_repository_goes_first() -> None:
+    with Workspace.made_for(named_task("smoke"), 1) as workspace:
+        (workspace.home / "cache").mkdir()
+        (workspace.home / "cache" / "session").write_text("x")
+        workspace.clear_private()
+        left = sorted(path.name for path in workspace.root.iterdir() if not path.name.startswith("canary"))
+        assert left == ["app", "base"]
+        (workspace.app / "numbers.txt").write_text("9\n")
+        assert b"+9" in workspace.diff()
+        assert not (workspace.app / ".git" / "hooks").exists()

@@ -343,7 +343,7 @@ def test_a_row_that_the_database_refuses_takes_no_other_with_it(
 
 def test_a_ledger_of_a_later_version_keeps_the_server_from_starting(path: Path) -> None:
     open_store(sqlite_ledger(path), migrations=(*MIGRATIONS, ("CREATE TABLE later (x TEXT)",))).close()
-    with pytest.raises(LedgerVersionError, match="version 2"):
+    with pytest.raises(LedgerVersionError, match="version 3"):
         Ledger(sqlite_ledger(path)).start()
 
 

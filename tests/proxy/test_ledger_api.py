@@ -247,17 +247,28 @@ def test_no_thread_of_a_reader_outlives_the_loop(tmp_path: Path) -> None:
     assert not {thread.name for thread in set(threading.enumerate()) - before if thread.is_alive()}
 
 
-def test_a_budget_is_told_what_was_spent_before(tmp_path: Path) -> None:
-    ledger = Ledger(sqlite_ledger(tmp_path / "l"))
-    ledger.start()
-    log = RequestLog(on_end=ledger.end)
-    for key, cost in (("a", "0.000000000000000001"), ("a", "0.2"), ("b", "7")):
-        with log.track(cost, "", "d") as record:
-            record.key, record.cost_usd = key, Decimal(cost)
+def test_a_budget_is_told_what_others_spent(tmp_path: Path) -> None:
+    """An earlier server, and one that runs beside this one; not what this one spends itself."""
+    config = sqlite_ledger(tmp_path / "l")
+    earlier, beside, ledger = Ledger(config), Ledger(config), Ledger(config)
+    spend(earlier, "a", "0.000000000000000001")
+    earlier.close()
+    spend(beside, "a", "0.2")
+    spend(beside, "b", "7")
+    assert beside.flush(10.0)
+    spend(ledger, "a", "1000")
     spent = SpentInLedger(ledger)
     assert spent.spent_usd(key="a", since_s=None) == Decimal("0.200000000000000001")
     assert spent.spent_usd(key=None, since_s=time.time() + 1) == 0
     assert spent.spent_usd(key=None, since_s=0.0) == Decimal("7.200000000000000001")
+    beside.close()
     ledger.close()
     with pytest.raises(LedgerUnavailable):
         spent.spent_usd(key="a", since_s=None)
+
+
+def spend(ledger: Ledger, payer: str, cost: str) -> None:
+    if ledger.store is None:
+        ledger.start()
+    with RequestLog(on_end=ledger.end).track(f"{payer} {cost}", "", "d") as record:
+        record.payer, record.cost_usd = payer, Decimal(cost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from decimal import Decimal
 
 import msgspec
@@ -15,6 +16,7 @@ from inference.errors import WorkerCrashed
 from proxy.attribution import Attribution
 from proxy.ledger_rows import COLUMNS, MAX_COUNT, MAX_TEXT_CHARS, Row, begun_row, day_of, rows_of
 from proxy.ledger_schema import ATTEMPTS
+from proxy.prices import REPLAY
 from proxy.request_log import RequestLog, RequestRecord
 
 
@@ -26,9 +28,9 @@ def record(**changes: object) -> RequestRecord:
 
 
 def test_a_row_has_every_field_of_the_record_and_the_table_every_column() -> None:
-    beside = {"attempts", "attempt_started_at", "is_uncounted"}
+    beside = {"attempts", "attempt_started_at", "is_uncounted", "caused_load"}  # of a run: run_notes.py
     assert set(RequestRecord.__dataclass_fields__) - beside <= set(COLUMNS)
-    assert set(ATTEMPTS.columns.keys()) == set(COLUMNS)
+    assert set(ATTEMPTS.columns.keys()) == {*COLUMNS, "server"}
 
 
 def test_one_attempt_is_charged_with_all_of_the_request() -> None:
@@ -89,6 +91,34 @@ def test_what_never_ended_is_the_proxys_fault_and_has_no_price() -> None:
         None,
         "unknown",
     )
+
+
+def test_of_what_nobody_could_price_the_row_says_what_was_assumed() -> None:
+    made = record(payer="ci", assumed_usd=Decimal("0.25"), price_source="unknown")
+    made.attempt_begins("far", "m")
+    assert begun_row(made).assumed_usd == Decimal("0.25"), "also if nothing more is heard of it"
+    made.attempt_failed(WorkerCrashed("x"))
+    made.attempt_begins("local", "m")
+    made.attempt_failed(WorkerCrashed("x"))
+    made.attempt_begins("far", "m")
+    made.attempt_failed(WorkerCrashed("x"), reported_cost_usd=Decimal("0.5"))
+    made.attempts[-1] = replace(made.attempts[-1], price_source="")
+    made.attempt_begins("far", "m")
+    rows = rows_of(made)
+    assumed = [(row.upstream, row.cost_usd, row.assumed_usd) for row in rows]
+    assert assumed == [
+        ("far", None, Decimal("0.25")),
+        ("local", None, None),
+        ("far", Decimal("0.5"), None),
+        ("far", None, Decimal("0.25")),
+    ]
+    assert {row.payer for row in rows} == {"ci"}
+
+
+@pytest.mark.parametrize(("attempt", "source"), [(0, "unknown"), (1, REPLAY)])
+def test_who_asked_nobody_or_a_recording_is_assumed_to_have_cost_nothing(attempt: int, source: str) -> None:
+    [row] = rows_of(record(attempt=attempt, upstream="far", assumed_usd=Decimal(1), price_source=source))
+    assert (row.cost_usd, row.assumed_usd) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -185,32 +185,59 @@ def test_spending_by(store: Store, by: ledger_queries.By) -> None:
 def test_what_a_budget_asks(store: Store) -> None:
     store.write(
         [
-            row("1", key="a", cost_usd=Decimal("0.25"), started_at=100.0),
-            row("2", key="a", cost_usd=Decimal("0.5"), started_at=200.0),
-            row("3", key="b", cost_usd=Decimal(4), started_at=200.0),
-            row("4", key="a", cost_usd=None, started_at=200.0),
-            row("5", key="a", cost_usd=Decimal(0), started_at=200.0),
+            row("1", payer="a", cost_usd=Decimal("0.25"), started_at=100.0),
+            row("2", payer="a", cost_usd=Decimal("0.5"), started_at=200.0),
+            row("3", payer="b", cost_usd=Decimal(4), started_at=200.0),
+            row("4", payer="a", cost_usd=None, started_at=200.0),
+            row("5", payer="a", cost_usd=Decimal(0), started_at=200.0),
+            row("6", payer="", key="a", cost_usd=Decimal(0), started_at=200.0),
         ]
     )
     with store.reading(READ_S) as connection:
-        spent = ledger_queries.spent_usd
+        spent = ledger_queries.charged_usd
         assert spent(connection, "a", None) == Decimal("0.75")
         assert spent(connection, "a", 200.0) == Decimal("0.5")
         assert spent(connection, None, 200.0) == Decimal("4.5")
         assert spent(connection, "c", None) == 0
 
 
+def test_what_nobody_could_price_is_charged_as_it_was_assumed(store: Store) -> None:
+    store.write(
+        [
+            row("1", payer="a", cost_usd=None, assumed_usd=Decimal("0.25")),
+            row("2", payer="a", cost_usd=Decimal(2), assumed_usd=None),
+            row("3", payer="a", cost_usd=None, assumed_usd=Decimal(9), price_source="replay"),
+        ]
+    )
+    with store.reading(READ_S) as connection:
+        assert ledger_queries.charged_usd(connection, "a", None) == Decimal("2.25")
+        spending = ledger_queries.spending(connection, "key", None)
+    total = spending.total
+    assert (total.cost_usd, total.unpriced) == (Decimal(2), 1), "what is assumed is not shown as a cost"
+
+
+def test_a_servers_own_rows_are_left_out(store: Store) -> None:
+    store.write([row("1", cost_usd=Decimal(1))], "one")
+    store.write([row("2", cost_usd=Decimal(2))], "other")
+    store.write([row("3", cost_usd=Decimal(4))])
+    with store.reading(READ_S) as connection:
+        charged = [
+            ledger_queries.charged_usd(connection, None, None, but=but) for but in (None, "one", "other")
+        ]
+    assert charged == [7, 6, 5]
+
+
 def test_what_was_replayed_was_not_spent(store: Store) -> None:
     paid, played = Decimal("0.5"), Decimal("0.25")
     store.write(
         [
-            row("live", key="a", run="r", cost_usd=paid, price_source="provider"),
-            row("again", key="a", run="r", cost_usd=played, price_source="replay"),
-            row("unknown", key="a", run="r", cost_usd=None, price_source="replay"),
+            row("live", key="a", payer="a", run="r", cost_usd=paid, price_source="provider"),
+            row("again", key="a", payer="a", run="r", cost_usd=played, price_source="replay"),
+            row("unknown", key="a", payer="a", run="r", cost_usd=None, price_source="replay"),
         ]
     )
     with store.reading(READ_S) as connection:
-        assert ledger_queries.spent_usd(connection, "a", None) == paid
+        assert ledger_queries.charged_usd(connection, "a", None) == paid
         spending = ledger_queries.spending(connection, "key", None)
         assert [(group.cost_usd, group.unpriced, group.requests) for group in spending.groups] == [
             (paid, 0, 3)
@@ -238,12 +265,12 @@ def test_a_budget_is_summed_from_an_index_of_what_cost_something(tmp_path: Path)
         raw = connection.connection.dbapi_connection
         assert raw is not None
         raw.set_trace_callback(asked.append)
-        ledger_queries.spent_usd(connection, "a", 5.0)
+        ledger_queries.charged_usd(connection, "a", 5.0, but="me")
         raw.set_trace_callback(None)
         [statement] = [sql for sql in asked if "exact_sum" in sql]
         plan = connection.execute(text("EXPLAIN QUERY PLAN " + statement)).all()
     store.close()
-    assert "attempts_paid" in str(plan)
+    assert "attempts_charged" in str(plan)
 
 
 def test_rows_expire(store: Store) -> None:
@@ -258,21 +285,21 @@ def test_the_columns_of_a_new_ledger_are_those_of_a_row(config: LedgerConfig) ->
     with store.reading(READ_S) as connection:
         found = connection.execute(text("SELECT * FROM attempts")).keys()
     store.close()
-    assert list(found) == list(COLUMNS)
+    assert list(found) == [*COLUMNS, "server"]
 
 
 def test_a_later_version_is_refused_with_what_to_do(config: LedgerConfig) -> None:
     later = (*MIGRATIONS, ("CREATE TABLE later (n BIGINT)",))
     open_store(config, migrations=later).close()
     with pytest.raises(
-        LedgerVersionError, match=r"has version 2, this Hotseat knows 1: use the Hotseat"
+        LedgerVersionError, match=r"has version 3, this Hotseat knows 2: use the Hotseat"
     ) as caught:
         open_store(config)
     assert config.place in caught.value.message
     back = open_store(config, migrations=later)
     with back.reading(READ_S) as connection:
         connection.execute(text("DROP TABLE later"))
-        connection.execute(text("UPDATE ledger_version SET version = 1"))
+        connection.execute(text("UPDATE ledger_version SET version = 2"))
     back.close()
 
 
@@ -295,20 +322,34 @@ def test_a_ledger_of_version_1_is_read(tmp_path: Path) -> None:
     assert (found[0].energy_j, found[0].price_source) == (1.5, "local: no power reading")
 
 
+def test_a_ledger_of_version_1_is_charged_to_its_keys(tmp_path: Path) -> None:
+    config = of_version_1(tmp_path / "l")
+    with sqlite3.connect(tmp_path / "l") as database:
+        database.execute("UPDATE attempts SET key = 'ci'")
+    database.close()
+    store = open_store(config)
+    with store.reading(READ_S) as connection:
+        charged = ledger_queries.charged_usd(connection, "ci", None, but="new")
+        indexes = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'index'")).scalars()
+        assert {"attempts_charged", "attempts_paid"} & set(indexes) == {"attempts_charged"}
+    store.close()
+    assert charged == Decimal("0.000012345678901234567")
+
+
 def test_a_ledger_of_version_1_is_led_to_later_versions(tmp_path: Path) -> None:
     config = of_version_1(tmp_path / "l")
-    second = (
+    third = (
         "ALTER TABLE attempts ADD COLUMN note TEXT NOT NULL DEFAULT 'old'",
         "CREATE TABLE two (x {double})",
     )
-    third = ("UPDATE attempts SET note = note || ' and older'",)
-    open_store(config, migrations=(*MIGRATIONS, second)).close()
-    store = open_store(config, migrations=(*MIGRATIONS, second, third))
+    fourth = ("UPDATE attempts SET note = note || ' and older'",)
+    open_store(config, migrations=(*MIGRATIONS, third)).close()
+    store = open_store(config, migrations=(*MIGRATIONS, third, fourth))
     with store.reading(READ_S) as connection:
         assert {note for (note,) in connection.execute(text("SELECT note FROM attempts"))} == {
             "old and older"
         }
-        assert connection.execute(text("SELECT version FROM ledger_version")).all() == [(3,)]
+        assert connection.execute(text("SELECT version FROM ledger_version")).all() == [(4,)]
     store.write([row("new")])
     assert newest(store, 1, model="m")[0].request_id == "new"
     store.close()
@@ -321,7 +362,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
         open_store(config, migrations=(*MIGRATIONS, broken))
     store = open_store(config)
     with store.reading(READ_S) as connection:
-        assert list(connection.execute(text("SELECT * FROM attempts")).keys()) == list(COLUMNS)
+        assert list(connection.execute(text("SELECT * FROM attempts")).keys()) == [*COLUMNS, "server"]
     store.close()
 
 
