@@ -17,6 +17,8 @@ from bench.results import Claimed, Gap, NodeTotals, Role, Tokens
 from bench.watch import Answered, Wire
 
 MAX_NAMED = 3
+REPLAY = "replay"
+"""The price source of what a recording answered: its cost was paid when it was made."""
 RECENT_ANSWERS = 200
 _UNKNOWN_MODEL = 404
 
@@ -76,6 +78,10 @@ class Row(BaseModel):
         )
 
     @property
+    def spent_usd(self) -> Decimal | None:
+        return Decimal(0) if self.price_source == REPLAY else self.cost_usd
+
+    @property
     def waited_s(self) -> float:
         return self.queue_s + self.load_s
 
@@ -129,11 +135,11 @@ def cost_of(rows: Iterable[Row]) -> Decimal | None:
     """None as soon as one is not known: a sum without it would be too small."""
     total = Decimal(0)
     for row in rows:
-        if row.cost_usd is None:
+        if row.spent_usd is None:
             if row.is_asked and (row.input_tokens or row.output_tokens):
                 return None
             continue
-        total += row.cost_usd
+        total += row.spent_usd
     return total
 
 
@@ -197,7 +203,7 @@ def wire_of(rows: Sequence[Row], in_flight: int) -> Wire:
         requests=len({row.request_id for row in rows}),
         in_flight=in_flight,
         tokens=sum(row.input_tokens + row.output_tokens for row in rows),
-        usd=sum((row.cost_usd for row in rows if row.cost_usd is not None), Decimal(0)),
+        usd=sum((row.spent_usd for row in rows if row.spent_usd is not None), Decimal(0)),
         answers=tuple(
             Answered(row.node, row.answer_sha) for row in ended[-RECENT_ANSWERS:] if row.answer_sha
         ),
@@ -209,7 +215,7 @@ def wire_of(rows: Sequence[Row], in_flight: int) -> Wire:
 
 def reasons_against(rows: Sequence[Row], expected: Expected, *, names: Mapping[str, str]) -> tuple[str, ...]:
     """Why a run is no evidence; empty: it is. `names`: what a row's model is called in the configuration,
-    where the provider has a name of its own for it."""
+    where the provider, or the run, has a name of its own for it."""
     if not expected.models:
         return ("requests came from a run that asks no model",) if rows else ()
     asked = [row for row in rows if row.is_asked]
@@ -220,7 +226,7 @@ def reasons_against(rows: Sequence[Row], expected: Expected, *, names: Mapping[s
     elif not any(_name(row, names) == expected.main for row in answered):
         reasons.append(f"its main model, {expected.main}, never answered")
     reasons += _unexpected(answered, expected, names)
-    reasons += _unanswered_subagents(rows)
+    reasons += _unanswered_subagents(rows, names)
     lost = sum(row.status == 0 for row in asked)
     if lost:
         reasons.append(f"{lost} of its requests have no end in the ledger")
@@ -235,7 +241,7 @@ def _unexpected(answered: Sequence[Row], expected: Expected, names: Mapping[str,
     return [f"a model that it does not name answered: {name}" for name in others[:MAX_NAMED]]
 
 
-def _unanswered_subagents(rows: Sequence[Row]) -> list[str]:
+def _unanswered_subagents(rows: Sequence[Row], names: Mapping[str, str]) -> list[str]:
     """A sub-agent that was sent out and never answered is no "0 delegations": it is a broken set-up."""
     subagents = [row for row in rows if row.role == "subagent"]
     silent = sorted({row.node for row in subagents} - {row.node for row in subagents if row.is_answered})
@@ -243,7 +249,8 @@ def _unanswered_subagents(rows: Sequence[Row]) -> list[str]:
     for node in silent[:MAX_NAMED]:
         last = max((row for row in subagents if row.node == node), key=lambda row: row.ended_at)
         said = f"{last.status} {last.code}".strip()
-        reasons.append(f"a sub-agent on {last.requested_model or last.model} was never answered ({said})")
+        asked = last.requested_model or last.model
+        reasons.append(f"a sub-agent on {names.get(asked, asked)} was never answered ({said})")
     return reasons
 
 

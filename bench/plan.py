@@ -6,6 +6,10 @@ attempts = 5
 parallel = 1                              # trials at once
 config = "demo-models.toml"               # beside the plan: it has a server of its own, with these models
 policy = "native"                         # native | neutral | encouraged | required: delegation
+context = 16384                           # tokens, where that is less than a model has; not given: all of it
+native_names = false                      # true: harnesses are told what models are called, and go by that
+record = false                            # true: keep what providers answer
+replay = "../jobs/friday"                 # a job that recorded, from here: providers answer as they did then
 caps = { wall = "30m", idle = "5m", tokens = 2000000, requests = 500, usd = "5.00" }
 tasks = ["smoke", { name = "migrate-30", n = 5 }]
 
@@ -29,11 +33,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import PlanError
+from bench.reading import bounded_text, first_complaint
 from bench.task import Task, named_task
 from bench.watch import Caps
 
@@ -60,6 +65,7 @@ class Configuration:
     subagent_efforts: Mapping[str, str] = field(
         default_factory=dict
     )  # by the sub-agent, where it has its own
+    context: int | None = None  # tokens that a request may have; None: all that its model has
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -94,6 +100,9 @@ class Plan:
     tasks: tuple[Task, ...]
     configurations: tuple[Configuration, ...]
     config: Path | None = None  # of a server of its own
+    native_names: bool = False
+    record: bool = False
+    replay: Path | None = None  # the folder of a job that recorded
     text: str = field(default="", repr=False)
 
     def cells(self) -> list[Cell]:
@@ -134,6 +143,9 @@ class _Caps(_Section):
         return seconds(value) if isinstance(value, str) else value
 
 
+Context = Annotated[int, Field(ge=1024, le=2**31)]
+
+
 class _SubAgent(_Section):
     model: str
     effort: str | None = None
@@ -146,6 +158,7 @@ class _Configuration(_Section):
     subagents: dict[str, _SubAgent] = {}
     effort: str | None = None
     policy: Policy | None = None
+    context: Context | None = None
 
     @field_validator("subagents", mode="before")
     @classmethod
@@ -163,6 +176,10 @@ class _PlanFile(_Section):
     parallel: int = Field(default=1, ge=1, le=64)
     config: str | None = Field(default=None, min_length=1, max_length=256)
     policy: Policy = "native"
+    context: Context | None = None
+    native_names: bool = False
+    record: bool = False
+    replay: str | None = Field(default=None, min_length=1, max_length=1024)
     caps: _Caps = _Caps()
     tasks: tuple[str | dict[str, int | str], ...] = Field(min_length=1)
     configurations: dict[str, _Configuration] = Field(min_length=1)
@@ -187,26 +204,20 @@ def named_plan(name: str, remap: Mapping[str, str] | None = None) -> Plan:
 
 def load_plan(path: Path, remap: Mapping[str, str] | None = None) -> Plan:
     """Raises PlanError, and TaskError for its tasks."""
+    known = ", ".join(sorted(found.stem for found in PLANS.glob("*.toml")))
+    text = bounded_text(path, MAX_PLAN_BYTES, PlanError, f"; Hotseat's own plans are: {known}")
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        known = ", ".join(sorted(found.stem for found in PLANS.glob("*.toml")))
-        raise PlanError(f"{path}: {error.strerror}; Hotseat's own plans are: {known}") from error
-    if len(data) > MAX_PLAN_BYTES:
-        raise PlanError(f"{path}: {len(data)} bytes, more than {MAX_PLAN_BYTES}")
-    try:
-        text = data.decode()
         file = _PlanFile.model_validate(tomllib.loads(text))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise PlanError(f"{path}: {key}: {first['msg']}, found {str(first['input'])[:80]!r}") from error
+        raise PlanError(f"{path}: {first_complaint(error)}") from error
     return _plan(path, file, text, {**file.models, **(remap or {})})
 
 
 def _plan(path: Path, file: _PlanFile, text: str, remap: Mapping[str, str]) -> Plan:
+    if file.record and file.replay is not None:
+        raise PlanError(f"{path}: replay: a job records or replays, not both: leave one out")
     plan = Plan(
         name=file.name,
         seed=file.seed,
@@ -215,10 +226,12 @@ def _plan(path: Path, file: _PlanFile, text: str, remap: Mapping[str, str]) -> P
         caps=Caps(file.caps.wall, file.caps.idle, file.caps.tokens, file.caps.requests, file.caps.usd),
         tasks=tuple(_task(path, entry) for entry in file.tasks),
         configurations=tuple(
-            _configuration(path, name, section, file.policy, remap)
-            for name, section in file.configurations.items()
+            _configuration(path, name, section, file, remap) for name, section in file.configurations.items()
         ),
         config=_server_config(path, file.config),
+        native_names=file.native_names,
+        record=file.record,
+        replay=None if file.replay is None else path.parent / file.replay,
         text=text,
     )
     trials = [cell.trial for cell in plan.cells()]
@@ -252,7 +265,7 @@ def _task(path: Path, entry: str | Mapping[str, int | str]) -> Task:
 
 
 def _configuration(
-    path: Path, name: str, section: _Configuration, policy: Policy, remap: Mapping[str, str]
+    path: Path, name: str, section: _Configuration, file: _PlanFile, remap: Mapping[str, str]
 ) -> Configuration:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", name):
         raise PlanError(
@@ -268,7 +281,8 @@ def _configuration(
         small=remap.get(section.small or section.main, section.small or section.main),
         subagents={name: remap.get(one.model, one.model) for name, one in section.subagents.items()},
         effort=section.effort,
-        policy=section.policy or policy,
+        policy=section.policy or file.policy,
+        context=section.context or file.context,
         subagent_efforts={name: one.effort for name, one in section.subagents.items() if one.effort},
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -32,6 +32,8 @@ MAX_PAGES = 1000
 RECENT_ROWS = 200
 """Asked for while a run goes on; if all of them are new, the ones before are asked for too."""
 
+_NOT_THERE = ("unloaded", "failed", "unavailable")
+
 SETTLE_S = 10.0
 SETTLE_INTERVAL_S = 0.05
 """When a harness has gone, its last requests end a moment later."""
@@ -39,18 +41,29 @@ SETTLE_INTERVAL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class RunWish:
-    """What a run may do. None and "native" are not said at all, so that every server understands."""
+    """What a run may do. What is None, empty or "native" is not said, so that every server understands.
+    `aliases`: what the run calls models -> what the server calls them; `record`, `replay`: a recording;
+    `volatile`: texts that the digests of prompts leave out."""
 
     name: str
     models: tuple[str, ...]
     ttl_s: float
     budget_usd: Decimal | None = None
     policy: str = "native"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    context: int | None = None
+    record: str | None = None
+    replay: str | None = None
+    volatile: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
         said: dict[str, Any] = {"name": self.name, "models": list(self.models), "ttl_s": self.ttl_s}
         said |= {} if self.budget_usd is None else {"budget_usd": str(self.budget_usd)}
-        return said | ({} if self.policy == "native" else {"policy": self.policy})
+        said |= {} if self.policy == "native" else {"policy": self.policy}
+        terms = {"context": self.context, "record": self.record, "replay": self.replay}
+        said |= {"aliases": dict(self.aliases)} if self.aliases else {}
+        said |= {"volatile": list(self.volatile)} if self.volatile else {}
+        return said | {name: value for name, value in terms.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +73,27 @@ class RunTicket:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What a server tells of a run that its rows do not. `sampling`: what requests said, by role. None: it
+    does not say."""
+
+    sampling: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    loads: int | None = None
+    load_waits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelNow:
-    """A local model as /api/state shows it. `engine` "": not loaded, so it has not said."""
+    """A local model as /api/state shows it. `engine` "", `sampling` empty: not loaded, so it has not said."""
 
     name: str
     state: str
     slots: int
     engine: str
+    footprint_bytes: int = 0
+    pinned: bool = False
+    n_ctx: int | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)  # where requests are silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +103,7 @@ class StateNow:
     models: Mapping[str, ModelNow]
     swaps: int
     used_bytes: int | None
+    budget_bytes: int = 0  # for all models that are loaded at once; 0: not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +130,13 @@ class ProxyClient:
             raise ProxyError(f"{self.url}/api/runs gave no token: is it a Hotseat of this version?")
         return RunTicket(run, token)
 
-    async def end_run(self, run: str) -> None:
+    async def end_run(self, run: str) -> RunEnd:
         """Its token is worth nothing from now on. A run that has ended already is no error."""
-        with contextlib.suppress(ProxyError):
-            await self._ask("DELETE", f"/api/runs/{quote(run, safe='')}")
+        try:
+            answer = await self._ask("DELETE", f"/api/runs/{quote(run, safe='')}")
+        except ProxyError:
+            return RunEnd()
+        return _run_end(answer)
 
     async def newest(self, run: str, limit: int = PAGE, until: float | None = None) -> Listed:
         """Rows of a run by their end, the last first; `until`: that ended then or before."""
@@ -124,12 +155,14 @@ class ProxyClient:
 
     async def settled(self, run: str) -> Listed:
         """Every row of a run, when the last of its requests has ended, or SETTLE_S have passed."""
+        listed = await RunFeed(self, run).whole()
+        if not listed.in_flight:  # nearly always
+            return listed
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
                 while (await self.newest(run, 1)).in_flight:  # noqa: ASYNC110 - it is in another process
                     await asyncio.sleep(SETTLE_INTERVAL_S)
-        feed = RunFeed(self, run)
-        return await feed.whole()
+        return await RunFeed(self, run).whole()
 
     # --- models ------------------------------------------------------------------------------------
 
@@ -142,7 +175,17 @@ class ProxyClient:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProxyError(f"{self.url}/api/state is not as expected: is it Hotseat?") from error
         known = isinstance(total, int) and isinstance(free, int) and device.get("kind") == "cuda"
-        return StateNow(models, swaps, total - free if known else None)
+        budget = device.get("budget_bytes")
+        budget_bytes = budget if isinstance(budget, int) else 0
+        return StateNow(models, swaps, total - free if known else None, budget_bytes)
+
+    async def model_file(self, model: str) -> str:
+        """What its file is, in a way that is the same on other machines; "": it is of none, or not known."""
+        try:
+            answer = await self._ask("GET", f"/api/models/{quote(model, safe='')}/file")
+        except ProxyError:
+            return ""  # it is for the record, and no reason to lose a trial
+        return str(answer.get("identity") or "")
 
     async def load(self, model: str) -> None:
         """Returns when it is ready."""
@@ -177,13 +220,18 @@ class ProxyClient:
 
 
 class RunFeed:
-    """A run's rows, asked for again and again while it goes on; for process.run. Of a GPU, its memory too."""
+    """A run's rows, asked for again and again while it goes on; for process.run. Of a GPU, its memory too.
+    `models`: of the run, by the server's names."""
 
-    def __init__(self, client: ProxyClient, run: str, *, has_gpu: bool = False) -> None:
+    def __init__(
+        self, client: ProxyClient, run: str, *, has_gpu: bool = False, models: Collection[str] = ()
+    ) -> None:
         self._client = client
         self._run = run
         self._has_gpu = has_gpu
+        self._models = models
         self.peak_bytes: int | None = None
+        self.peak_models_bytes: int | None = None
         self._rows: dict[tuple[str, int], tuple[Row, dict[str, Any]]] = {}
         self._in_flight = 0
         self._last = NOTHING_YET
@@ -199,9 +247,12 @@ class RunFeed:
         return self._last
 
     def saw_memory(self, state: StateNow) -> None:
-        """`peak_bytes` is the most that was seen."""
+        """The peaks are the most that was seen."""
         if state.used_bytes is not None:
             self.peak_bytes = max(state.used_bytes, self.peak_bytes or 0)
+            known = (state.models[name] for name in self._models if name in state.models)
+            held = sum(model.footprint_bytes for model in known if model.state not in _NOT_THERE)
+            self.peak_models_bytes = max(held, self.peak_models_bytes or 0)
 
     async def whole(self) -> Listed:
         """Every row, the oldest first."""
@@ -240,8 +291,36 @@ async def connected(url: str, key: str | None) -> AsyncIterator[ProxyClient]:
 
 def _model_now(row: Mapping[str, Any]) -> ModelNow:
     facts = row.get("facts")
-    engine = facts.get("engine_build") if isinstance(facts, dict) else None
-    return ModelNow(str(row["name"]), str(row["state"]), int(row["slots"]), str(engine or ""))
+    facts = facts if isinstance(facts, dict) else {}
+    engine, n_ctx, sampling = facts.get("engine_build"), facts.get("n_ctx"), facts.get("sampling")
+    footprint = row.get("footprint_bytes")
+    return ModelNow(
+        name=str(row["name"]),
+        state=str(row["state"]),
+        slots=int(row["slots"]),
+        engine=str(engine or ""),
+        footprint_bytes=footprint if isinstance(footprint, int) else 0,
+        pinned=row.get("pinned") is True,
+        n_ctx=n_ctx if isinstance(n_ctx, int) else None,
+        sampling={
+            name: value
+            for name, value in (sampling.items() if isinstance(sampling, dict) else ())
+            if isinstance(value, int | float)
+        },
+    )
+
+
+def _run_end(answer: Mapping[str, Any]) -> RunEnd:
+    loads, waits, sampling = answer.get("loads"), answer.get("load_waits"), answer.get("sampling")
+    return RunEnd(
+        sampling={
+            str(role): tuple(str(wish)[:MAX_SHOWN_CHARS] for wish in wishes)
+            for role, wishes in (sampling.items() if isinstance(sampling, dict) else ())
+            if isinstance(wishes, list)
+        },
+        loads=loads if isinstance(loads, int) else None,
+        load_waits=waits if isinstance(waits, int) else None,
+    )
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

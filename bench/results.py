@@ -22,6 +22,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import BenchError
+from bench.reading import bounded, first_complaint
 
 FORMAT = 1
 RESULT = "result.json"
@@ -30,6 +31,9 @@ MAX_RESULT_BYTES = 8 * 2**20
 Outcome = Literal["scored", "agent-failed", "timed-out", "capped", "verifier-failed", "infrastructure"]
 """scored: the harness came to its end; agent-failed: it said or showed that it failed; timed-out, capped,
 verifier-failed: as the words say; infrastructure: ours. All but the last two have a reward."""
+
+UNVERIFIED = "unverified"
+"""The score of a trial that nothing checked: its reward says only that something was changed."""
 
 Role = Literal["main", "subagent", "auxiliary", "unattributed"]
 
@@ -98,16 +102,21 @@ class Manifest(_Kept):
     harness: str
     harness_version: str
     engine: str = ""
-    models: dict[str, str] = {}  # name -> hash of the file, or the provider's id
+    models: dict[str, str] = {}  # name -> identity of the file, or the provider's id
+    aliases: dict[str, str] = {}  # name -> what the harness was told; empty: the name
     prompt_sha: str = ""
     system_sha: dict[str, str] = {}  # role -> first one seen
     tools_sha: dict[str, str] = {}
     context: dict[str, int] = {}
-    sampling: dict[str, str] = {}
+    context_cap: int | None = None  # that the server kept
+    sampling: dict[str, str] = {}  # role -> what its requests said
+    sampling_defaults: dict[str, str] = {}  # name -> where they were silent
     price_book: str = ""
     isolation: str = ""
     cache: Literal["warm", "cold", "unknown"] = "unknown"
     slots: dict[str, int] = {}
+    recording: str = ""  # of what providers answered
+    replay: str = ""  # the recording that answered for them
 
 
 class TrialResult(_Kept):
@@ -142,8 +151,12 @@ class TrialResult(_Kept):
     brief_chars: tuple[int, ...] = ()  # what they were told, and what they gave back, where it is known
     return_chars: tuple[int, ...] = ()
     parallel_s: float = 0.0  # in which two agents or more were answered
-    swaps: int = 0
-    peak_vram_bytes: int | None = None
+    swaps: int = 0  # loads, after the warm-up, that a request of it was the first to wait for
+    load_waits: int = 0  # requests that waited for a load, its own or another's
+    neighbours: int = 0  # other trials on the same server, at once, at most
+    server_swaps: int = 0  # meanwhile, whoever caused them
+    peak_vram_bytes: int | None = None  # of the whole device, whoever held it
+    models_vram_bytes: int | None = None  # of its own models that were loaded at once, as the server counts
     energy_j: float | None = None
     cost_usd: Decimal | None = None
     claimed: Claimed = Claimed()
@@ -159,9 +172,23 @@ class TrialResult(_Kept):
         return max(0.0, self.wall_s - self.waited_s)
 
     @property
+    def is_unverified(self) -> bool:
+        return UNVERIFIED in self.scores
+
+    @property
+    def verified_reward(self) -> float | None:
+        """None also where the reward says only that something was changed."""
+        return None if self.is_unverified else self.reward
+
+    @property
+    def ended(self) -> bool:
+        """Whether what it took is evidence, if or not anything checked what it made."""
+        return self.validity == "VALID" and self.reward is not None
+
+    @property
     def counts(self) -> bool:
         """Whether its reward is evidence."""
-        return self.validity == "VALID" and self.reward is not None
+        return self.validity == "VALID" and self.verified_reward is not None
 
 
 def write_result(folder: Path, result: TrialResult) -> None:
@@ -176,12 +203,7 @@ def write_result(folder: Path, result: TrialResult) -> None:
 
 def read_result(path: Path) -> TrialResult:
     """Raises BenchError."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_RESULT_BYTES:
-        raise BenchError(f"{path}: {len(data)} bytes, more than {MAX_RESULT_BYTES}")
+    data = bounded(path, MAX_RESULT_BYTES)
     try:
         found = json.loads(data)
     except ValueError as error:
@@ -192,9 +214,7 @@ def read_result(path: Path) -> TrialResult:
     try:
         return TrialResult.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{path}: {key}: {first['msg']}") from error
+        raise BenchError(f"{path}: {first_complaint(error)}") from error
 
 
 def results_of(job: Path) -> Iterator[TrialResult]:

@@ -18,15 +18,18 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from bench.aliases import Cast, capped, neutral
 from bench.evidence import Expected, Row
 from bench.harnesses.base import Claim, Harness, Recipe, Setup, Transcript, added
 from bench.harnesses.installed import Installed, write_files
 from bench.launch import Wishes, compose
+from bench.neighbours import Neighbours
 from bench.plan import Cell, Configuration
 from bench.process import Command, Ended, run
-from bench.proxy_client import ProxyClient, RunFeed, RunTicket, RunWish, StateNow
+from bench.proxy_client import ProxyClient, RunEnd, RunFeed, RunTicket, RunWish, StateNow
 from bench.sandbox import Isolation, confined, relay
 from bench.server import Offer, OfferedModel
+from bench.tapes import Tape
 from bench.watch import Caps, Why
 from bench.workspace import Workspace
 
@@ -39,14 +42,27 @@ _PLAIN_HTTP = "http"
 
 @dataclass(frozen=True, slots=True)
 class Server:
+    """One for all trials of a job."""
+
     client: ProxyClient
     offer: Offer
+    neighbours: Neighbours = field(default_factory=Neighbours, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a trial is held. `native_names`: the harness is told what models are called."""
+
+    caps: Caps
+    native_names: bool = False
+    tape: Tape | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Performance:
     """What was seen of one attempt. `said` None: whoever worked says nothing of itself. `names`: what a row's
-    model is called in the configuration, where its provider has another name for it."""
+    model is called at the server, where its provider has another name for it; `aliases`: likewise for what
+    the harness was told. The rest by the server's names; see TrialResult and Manifest."""
 
     why: Why
     begun_at: float
@@ -59,12 +75,21 @@ class Performance:
     rows: tuple[Row, ...] = ()
     raw_rows: tuple[dict[str, Any], ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     cache: Literal["warm", "cold", "unknown"] = "unknown"
     swaps: int = 0
+    load_waits: int = 0
+    neighbours: int = 0
+    server_swaps: int = 0
     peak_vram_bytes: int | None = None
+    models_vram_bytes: int | None = None
     context: Mapping[str, int] = field(default_factory=dict)
     slots: Mapping[str, int] = field(default_factory=dict)
     engine: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    sampling: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sampling_defaults: Mapping[str, str] = field(default_factory=dict)
+    tape: Tape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,61 +105,77 @@ class Contestant:
         return self.installed.harness
 
     async def perform(
-        self, cell: Cell, caps: Caps, workspace: Workspace, announce: Callable[[str], None]
+        self, cell: Cell, terms: Terms, workspace: Workspace, announce: Callable[[str], None]
     ) -> Performance:
         """`announce` is told the run's name before anything is asked of a model. Raises BenchError and what
         the harness's set-up raises; cancelling it ends the harness."""
         client = self.server.client
-        offer = _chosen(self.server.offer, cell.configuration)
+        cast = self.cast(cell.configuration, native_names=terms.native_names)
         isolation = _possible(self.isolation, client.url)
-        async with _run(client, _wish(cell, caps, offer), announce) as ticket:
-            setup = self._setup(cell.configuration, offer, ticket, isolation, workspace)
-            before = await client.state()
-            cache = await _warmed(client, before, setup)
-            warmed = await client.state()
-            feed = RunFeed(client, ticket.run, has_gpu=warmed.used_bytes is not None)
-            feed.saw_memory(warmed)
-            outcome = await self._phases(cell, caps, setup, workspace, isolation, feed)
-            seen = await client.settled(ticket.run)
-            after = await client.state()
-            feed.saw_memory(after)
+        with self.server.neighbours.among() as stay:
+            async with _run(client, _wish(cell, terms, cast, workspace), announce) as open_run:
+                ticket = open_run.ticket
+                setup = self._setup(cast, ticket, isolation, workspace)
+                before = await client.state()
+                cache = await _warmed(client, before, setup, cast)
+                warmed = await client.state()
+                locals_ = [cast.meant(card.name) for card in setup.models if card.is_local]
+                has_gpu = warmed.used_bytes is not None
+                feed = RunFeed(client, ticket.run, has_gpu=has_gpu, models=locals_)
+                feed.saw_memory(warmed)
+                outcome = await self._phases(cell, terms.caps, setup, workspace, isolation, feed)
+                seen = await client.settled(ticket.run)
+                names = [name for name in locals_ if name in before.models]
+                (after, end), files = await asyncio.gather(
+                    asyncio.gather(client.state(), open_run.end()),
+                    asyncio.gather(*(client.model_file(name) for name in names)),
+                )
+                feed.saw_memory(after)
         said = joined(outcome.said, claims_session=self.harness.claims_session)
         return Performance(
             why=outcome.why,
             begun_at=outcome.begun_at,
             wall_s=outcome.wall_s,
-            expected=Expected(setup.main, setup.small, tuple(agent.model for agent in setup.subagents)),
+            expected=_expected(setup, cast),
             run=ticket.run,
             isolation=isolation.label,
             said=said,
             phases_left=len(cell.task.phases) - len(outcome.said),
             rows=seen.rows,
             raw_rows=seen.raw,
-            names={model.remote_id: model.name for model in offer.models if model.remote_id},
+            names={m.remote_id: cast.meant(m.name) for m in cast.offer.models if m.remote_id},
+            aliases=cast.aliases,
             cache=cache,
-            swaps=after.swaps - warmed.swaps,
+            swaps=after.swaps - warmed.swaps if end.loads is None else end.loads,
+            load_waits=end.load_waits or 0,
+            neighbours=stay.most,
+            server_swaps=after.swaps - warmed.swaps,
             peak_vram_bytes=feed.peak_bytes,
-            context={card.name: card.context_length for card in setup.models},
-            slots={name: model.slots for name, model in after.models.items() if _is_of(setup, name)},
-            engine=_engine(after, setup),
+            models_vram_bytes=feed.peak_models_bytes,
+            context={cast.meant(card.name): card.context_length for card in setup.models},
+            slots={name: model.slots for name, model in after.models.items() if name in locals_},
+            engine=_engine(after, cast.meant(setup.main)),
+            files={name: identity for name, identity in zip(names, files, strict=True) if identity},
+            sampling=end.sampling,
+            sampling_defaults=_sampling_defaults(after, locals_),
+            tape=terms.tape,
         )
 
-    def _setup(
-        self,
-        configuration: Configuration,
-        offer: Offer,
-        ticket: RunTicket,
-        isolation: Isolation,
-        workspace: Workspace,
-    ) -> Setup:
+    def cast(self, configuration: Configuration, *, native_names: bool) -> Cast:
+        """What the harness is told of the configuration's models."""
+        offer = capped(_chosen(self.server.offer, configuration), configuration.context)
+        return Cast(configuration, offer) if native_names else neutral(offer, configuration)
+
+    def _setup(self, cast: Cast, ticket: RunTicket, isolation: Isolation, workspace: Workspace) -> Setup:
         """Its models and no others. In a sandbox the server is on the sandbox's own loopback."""
+        configuration = cast.configuration
         parts = urlsplit(self.server.client.url)
         origin = f"http://127.0.0.1:{parts.port or 80}" if isolation.bwrap else self.server.client.url
         wishes = Wishes(
             configuration.main, configuration.small, configuration.subagents, configuration.effort
         )
         composed = compose(
-            replace(offer, url=f"{origin}/r/{ticket.run}"),
+            replace(cast.offer, url=f"{origin}/r/{ticket.run}"),
             wishes,
             self.harness,
             key=ticket.token,
@@ -209,29 +250,60 @@ class _Outcome:
 # --- the run on the wire -------------------------------------------------------------------------
 
 
+class _OpenRun:
+    """Ended once, by whoever comes first: the one who wants to know what it did, or whatever went wrong."""
+
+    def __init__(self, client: ProxyClient, ticket: RunTicket) -> None:
+        self.ticket = ticket
+        self._client = client
+        self._has_ended = False
+
+    async def end(self) -> RunEnd:
+        end = await self._client.end_run(self.ticket.run)
+        self._has_ended = True
+        return end
+
+    async def close(self) -> None:
+        if not self._has_ended:
+            await self._client.end_run(self.ticket.run)
+
+
 @contextlib.asynccontextmanager
 async def _run(
     client: ProxyClient, wish: RunWish, announce: Callable[[str], None]
-) -> AsyncIterator[RunTicket]:
+) -> AsyncIterator[_OpenRun]:
     announce(wish.name)
-    ticket = await client.begin_run(wish)
+    run = _OpenRun(client, await client.begin_run(wish))
     try:
-        yield ticket
+        yield run
     finally:
-        await client.end_run(ticket.run)
+        await run.close()
 
 
-def _wish(cell: Cell, caps: Caps, offer: Offer) -> RunWish:
-    """Its name tells people what it is, and is never used again."""
+def _wish(cell: Cell, terms: Terms, cast: Cast, workspace: Workspace) -> RunWish:
+    """Its name tells people what it is, and is never used again. Harnesses tell the model where it works: but
+    for that, equal prompts shall have equal digests."""
     ending = f"-{secrets.token_hex(4)}"
     name = re.sub(r"[^A-Za-z0-9._-]", "_", cell.trial)[: MAX_RUN_NAME_CHARS - len(ending)] + ending
+    tape = terms.tape
     return RunWish(
         name=name,
-        models=tuple(model.name for model in offer.models),
-        ttl_s=caps.wall_s + RUN_SPARE_S,
-        budget_usd=caps.usd,
+        models=tuple(cast.meant(model.name) for model in cast.offer.models),
+        ttl_s=terms.caps.wall_s + RUN_SPARE_S,
+        budget_usd=terms.caps.usd,
         policy=cell.configuration.policy,
+        aliases=cast.aliases,
+        context=cell.configuration.context,
+        record=tape.name if tape is not None and tape.use == "record" else None,
+        replay=tape.name if tape is not None and tape.use == "replay" else None,
+        volatile=(str(workspace.root),),
     )
+
+
+def _expected(setup: Setup, cast: Cast) -> Expected:
+    """By the server's names."""
+    subagents = tuple(cast.meant(agent.model) for agent in setup.subagents)
+    return Expected(cast.meant(setup.main), cast.meant(setup.small), subagents)
 
 
 def _chosen(offer: Offer, configuration: Configuration) -> Offer:
@@ -256,27 +328,36 @@ def chosen_models(offer: Offer, configuration: Configuration) -> tuple[OfferedMo
 # --- models ---------------------------------------------------------------------------------------
 
 
-async def _warmed(client: ProxyClient, before: StateNow, setup: Setup) -> Literal["warm", "cold", "unknown"]:
+async def _warmed(
+    client: ProxyClient, before: StateNow, setup: Setup, cast: Cast
+) -> Literal["warm", "cold", "unknown"]:
     """Load what is local, the main model last, so that it is resident where not all have room. "cold": all
     of them were loaded just now, and no prompt is cached."""
     agents = (agent.model for agent in setup.subagents)
-    names = dict.fromkeys(name for name in (*agents, setup.small, setup.main) if setup.card(name).is_local)
-    local = [name for name in names if name in before.models and name != setup.main]
-    local += [setup.main] if setup.main in before.models else []
+    asked = dict.fromkeys((*agents, setup.small, setup.main))
+    main = cast.meant(setup.main)
+    names = dict.fromkeys(cast.meant(name) for name in asked if setup.card(name).is_local)
+    local = [name for name in names if name in before.models and name != main]
+    local += [main] if main in before.models else []
     for name in local:
         await client.load(name)
-    if len(local) < len({setup.main, setup.small, *(agent.model for agent in setup.subagents)}):
+    if len(local) < len(asked):
         return "unknown"  # a provider's cache is its own affair
     return "cold" if all(before.models[name].state != "ready" for name in local) else "warm"
 
 
-def _is_of(setup: Setup, name: str) -> bool:
-    return any(card.name == name for card in setup.models)
-
-
-def _engine(state: StateNow, setup: Setup) -> str:
-    model = state.models.get(setup.main)
+def _engine(state: StateNow, name: str) -> str:
+    model = state.models.get(name)
     return model.engine if model else ""
+
+
+def _sampling_defaults(state: StateNow, names: Sequence[str]) -> Mapping[str, str]:
+    known = {name: state.models[name].sampling for name in names if name in state.models}
+    return {
+        name: " ".join(f"{key}={value:g}" for key, value in sampling.items())
+        for name, sampling in known.items()
+        if sampling
+    }
 
 
 # --- the program ----------------------------------------------------------------------------------

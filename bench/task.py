@@ -29,6 +29,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import TaskError
+from bench.reading import bounded_text, first_complaint
 
 TASKS = Path(__file__).parent / "tasks"
 MAX_TEXT_BYTES = 256 * 1024
@@ -122,6 +123,7 @@ class _Fork(BaseModel):
 class _Own(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: str = Field(default="", pattern=f"^({_NAME.pattern})?$")  # the folder's, if it is not given
     tags: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
@@ -169,7 +171,7 @@ def load_task(folder: Path, parameters: Parameters | None = None) -> Task:
             raise TaskError(f"{folder}: expected {needed}, found none")
     own = file.metadata.hotseat
     return Task(
-        name=folder.name,
+        name=own.name or folder.name,
         folder=folder,
         phases=_phases(folder, file),
         tags=own.tags,
@@ -196,9 +198,7 @@ def _task_file(path: Path) -> _TaskFile:
     except tomllib.TOMLDecodeError as error:
         raise TaskError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise TaskError(f"{path}: {key}: {first['msg']}, found {first['input']!r}") from error
+        raise TaskError(f"{path}: {first_complaint(error)}") from error
 
 
 def _phases(folder: Path, file: _TaskFile) -> tuple[Phase, ...]:
@@ -210,16 +210,7 @@ def _phases(folder: Path, file: _TaskFile) -> tuple[Phase, ...]:
 
 
 def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TaskError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_TEXT_BYTES:
-        raise TaskError(f"{path}: {len(data)} bytes, more than {MAX_TEXT_BYTES}")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path}: not UTF-8") from error
+    return bounded_text(path, MAX_TEXT_BYTES, TaskError)
 
 
 def _chosen(task: str, known: Mapping[str, tuple[Any, ...]], given: Parameters) -> dict[str, int | str]:

@@ -31,15 +31,15 @@ from bench.plan import Cell, Configuration
 from bench.proxy_client import ProxyClient
 from bench.results import Claimed, Manifest, Outcome, Tokens, TrialResult, write_result
 from bench.server import ServerTrouble
-from bench.session import Contestant, Performance, chosen_models
+from bench.session import Contestant, Performance, Terms, chosen_models
+from bench.tapes import NO_TAPES, Tape, Tapes
 from bench.task_check import solve
 from bench.verifier import Verdict, verify
 from bench.watch import Caps, Why
-from bench.workspace import Workspace
+from bench.workspace import PREFIX, Workspace
 
 BEGUN = "begun.json"
 MAX_ERROR_CHARS = 2000
-WORKSPACE_PREFIX = "hotseat-trial-"
 _BUDGET_SPENT = 402
 _OUTCOMES: Mapping[Why, Outcome] = {
     "exited": "scored",
@@ -64,6 +64,8 @@ class Ground:
     hotseat: str
     contestants: Mapping[str, Contestant]
     client: ProxyClient | None = None
+    tapes: Tapes = NO_TAPES
+    native_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +111,31 @@ def sold_models(configurations: Iterable[Configuration], ground: Ground) -> list
 
 
 async def _judged(cell: Cell, ground: Ground, folder: Path) -> _Judged:
-    async with _workspace(cell) as workspace:
+    tape = ground.tapes.of(cell)
+    async with _workspace(cell, tape) as workspace:
         _announce(folder, workspace, "")
         if (missing := cell.task.missing()) != []:
             raise BenchError(f"{cell.task.name} needs {', '.join(missing)}, which this machine lacks")
         try:
-            performance = await _performance(cell, ground, workspace, folder)
+            performance = await _performance(cell, ground, workspace, folder, tape)
         finally:
             await asyncio.to_thread(_keep_logs, folder, workspace.logs)
         findings = await asyncio.to_thread(workspace.findings, cell.task.protected)
         diff = await asyncio.to_thread(workspace.diff)
-        verdict = await verify(cell.task, workspace.app, folder, cell.seed)
-        await asyncio.to_thread(_keep, folder, diff, performance)
+        await asyncio.to_thread(_keep, folder, diff, performance)  # a user's checks look at the patch
+        async with _clearing(workspace):
+            verdict = await verify(cell.task, workspace.app, folder, cell.seed)
     return _Judged(performance, verdict, tuple(findings))
 
 
-async def _performance(cell: Cell, ground: Ground, workspace: Workspace, folder: Path) -> Performance:
+async def _performance(
+    cell: Cell, ground: Ground, workspace: Workspace, folder: Path, tape: Tape | None
+) -> Performance:
     if cell.configuration.harness in ("oracle", "nop"):
         return await _without_a_model(cell, workspace)
     contestant = ground.contestants[cell.configuration.harness]
-    return await contestant.perform(
-        cell, ground.caps, workspace, lambda run: _announce(folder, workspace, run)
-    )
+    terms = Terms(ground.caps, ground.native_names, tape)
+    return await contestant.perform(cell, terms, workspace, lambda run: _announce(folder, workspace, run))
 
 
 async def _without_a_model(cell: Cell, workspace: Workspace) -> Performance:
@@ -141,10 +146,10 @@ async def _without_a_model(cell: Cell, workspace: Workspace) -> Performance:
 
 
 @contextlib.asynccontextmanager
-async def _workspace(cell: Cell) -> AsyncIterator[Workspace]:
+async def _workspace(cell: Cell, tape: Tape | None) -> AsyncIterator[Workspace]:
     """Made and removed in threads: git and generators take their time. Who cancels it while it is made waits
     until it is there, and it is removed."""
-    manager = Workspace.made_for(cell.task, cell.seed)
+    manager = Workspace.made_for(cell.task, cell.seed, None if tape is None else tape.place)
     making = asyncio.ensure_future(asyncio.to_thread(manager.__enter__))
     try:
         yield await asyncio.shield(making)
@@ -152,6 +157,16 @@ async def _workspace(cell: Cell) -> AsyncIterator[Workspace]:
         with contextlib.suppress(Exception):  # what it raised has been raised above
             await making
             await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+@contextlib.asynccontextmanager
+async def _clearing(workspace: Workspace) -> AsyncIterator[None]:
+    """A harness leaves thousands of small files in its home, and their removal is nothing to wait for."""
+    clearing = asyncio.ensure_future(asyncio.to_thread(workspace.clear_private))
+    try:
+        yield
+    finally:
+        await asyncio.shield(clearing)
 
 
 def _keep_logs(folder: Path, logs: Path) -> None:
@@ -193,7 +208,7 @@ def _begun(folder: Path) -> tuple[str, Path | None]:
         run, root = str(begun["run"]), Path(begun["workspace"])
     except (OSError, ValueError, KeyError, TypeError):
         return "", None
-    is_ours = root.name.startswith(WORKSPACE_PREFIX) and root.parent == Path(tempfile.gettempdir()).resolve()
+    is_ours = root.name.startswith(PREFIX) and root.parent == Path(tempfile.gettempdir()).resolve()
     return run, root if is_ours else None
 
 
@@ -203,7 +218,8 @@ def _begun(folder: Path) -> tuple[str, Path | None]:
 def _result(cell: Cell, ground: Ground, judged: _Judged, started_at: float, total_s: float) -> TrialResult:
     performance, verdict = judged.performance, judged.verdict
     rows, said = performance.rows, performance.said
-    reasons = evidence.reasons_against(rows, performance.expected, names=performance.names)
+    names = {**performance.aliases, **performance.names}
+    reasons = evidence.reasons_against(rows, performance.expected, names=names)
     return TrialResult(
         **_identity(cell, ground, started_at),
         run=performance.run,
@@ -225,7 +241,11 @@ def _result(cell: Cell, ground: Ground, judged: _Judged, started_at: float, tota
         return_chars=said.return_chars if said else (),
         parallel_s=evidence.parallel_s(rows),
         swaps=performance.swaps,
+        load_waits=performance.load_waits,
+        neighbours=performance.neighbours,
+        server_swaps=performance.server_swaps,
         peak_vram_bytes=performance.peak_vram_bytes,
+        models_vram_bytes=performance.models_vram_bytes,
         energy_j=evidence.energy_of(rows),
         cost_usd=evidence.cost_of(rows) if performance.run else None,
         claimed=_claimed(said, rows) if said else Claimed(),
@@ -311,20 +331,27 @@ def _manifest(cell: Cell, ground: Ground, performance: Performance) -> Manifest:
     rows = sorted(performance.rows, key=lambda row: row.started_at)
     books = sorted({row.price_source for row in rows if row.price_source.startswith("book:")})
     remote = {name: remote_id for remote_id, name in performance.names.items()}
+    tape = performance.tape
     return Manifest(
         hotseat=ground.hotseat,
         harness=cell.configuration.harness,
         harness_version=contestant.installed.version if contestant else "",
         engine=performance.engine,
-        models=remote,
+        models={**remote, **performance.files},
+        aliases={name: alias for alias, name in performance.aliases.items()},
         prompt_sha=hashlib.sha256(prompts.encode()).hexdigest(),
         system_sha=_first_of_each_role(rows, lambda row: row.system_sha),
         tools_sha=_first_of_each_role(rows, lambda row: row.tools_sha),
         context=dict(performance.context),
+        context_cap=cell.configuration.context,
+        sampling={role: "; ".join(filter(None, said)) for role, said in performance.sampling.items()},
+        sampling_defaults=dict(performance.sampling_defaults),
         price_book=", ".join(books),
         isolation=performance.isolation,
         cache=performance.cache,
         slots=dict(performance.slots),
+        recording=tape.name if tape and tape.use == "record" else "",
+        replay=tape.name if tape and tape.use == "replay" else "",
     )
 
 

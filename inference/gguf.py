@@ -181,6 +181,15 @@ def _other_parts(first: GgufHeader, count: int) -> list[str]:
     return [str(path.with_name(f"{named['stem']}-{i:05d}-of-{count:05d}.gguf")) for i in range(2, count + 1)]
 
 
+def part_paths(path: Path) -> list[Path]:
+    """The files of the model at `path`, as its name says."""
+    named = _SPLIT_NAME.match(path.name)
+    if named is None or int(named["number"]) != 1 or not 1 < int(named["count"]) <= MAX_PARTS:
+        return [path]
+    count = int(named["count"])
+    return [path.with_name(f"{named['stem']}-{i:05d}-of-{count:05d}.gguf") for i in range(1, count + 1)]
+
+
 def _join(first: GgufHeader, others: list[GgufHeader]) -> GgufHeader:
     for number, part in enumerate(others, start=1):
         found = _split_number(part, "split.no", default=-1)

@@ -17,17 +17,26 @@ LEAST_RATED_TOKENS = 16
 class Lease:
     """The right to use a loaded model, which is not evicted meanwhile.
 
-    `queue_s` and `load_s` are what the lease waited for: its turn, and the load of its model.
+    `queue_s` and `load_s` are what the lease waited for: its turn, and the load of its model. `caused_load`:
+    it is the first lease of a worker that was started while it waited.
     `base_url`: where the model's own server listens, if it is one that is asked over HTTP.
     `kept_s`: about how many seconds of prefill the model's caches hold for this client now.
     """
 
     def __init__(
-        self, model: str, link: WorkerLink, *, queue_s: float, load_s: float, base_url: str | None = None
+        self,
+        model: str,
+        link: WorkerLink,
+        *,
+        queue_s: float,
+        load_s: float,
+        caused_load: bool = False,
+        base_url: str | None = None,
     ) -> None:
         self.model = model
         self.queue_s = queue_s
         self.load_s = load_s
+        self.caused_load = caused_load
         self.base_url = base_url
         self.kept_s = 0.0
         self._link = link

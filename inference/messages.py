@@ -71,8 +71,8 @@ class LoadProgress(Wire):
 
 
 class ModelFacts(Wire):
-    """What the engine found after loading. `n_ctx` is per slot and equals what was asked for. `sampling`: what
-    it does where a request is silent; None: it is not known, or it draws nothing.
+    """What the engine found after loading. `n_ctx` is per slot and equals what was asked for. `sampling`:
+    what it does where a request is silent; None: it is not known, or nothing is drawn.
 
     `base_url` and `server_pid`: the server that the worker has started; requests go to it over HTTP.
     """

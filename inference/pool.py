@@ -153,6 +153,7 @@ class WorkerPool:
                 running.process.link,
                 queue_s=waited_s - load_s,
                 load_s=load_s,
+                caused_load=running.is_first_for(asked_s),
                 base_url=running.facts.base_url if running.facts else None,
             )
             try:

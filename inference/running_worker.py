@@ -20,6 +20,7 @@ class RunningWorker:
         self.ready_s: float | None = None
         self.progress: float | None = 0.0
         self.facts: ModelFacts | None = None
+        self._has_served = False
         self._pid = 0
         self._baseline_bytes: int | None = None
         self._baseline_free_bytes = 0
@@ -34,6 +35,11 @@ class RunningWorker:
         """How much of a wait was spent loading this worker."""
         ready_s = until_s if self.ready_s is None else self.ready_s
         return max(0.0, min(ready_s, until_s) - max(self.started_s, since_s))
+
+    def is_first_for(self, asked_s: float) -> bool:
+        """Whether a lease that was asked for then is the one that this was loaded for: ask once for each."""
+        is_first, self._has_served = not self._has_served and asked_s <= self.started_s, True
+        return is_first
 
     def said_hello(self, hello: Hello, meter: MemoryMeter) -> None:
         self._pid = hello.pid

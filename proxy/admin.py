@@ -25,6 +25,7 @@ from proxy.callers import CALLER, OWNER, Caller
 from proxy.config import RouteConfig
 from proxy.errors import NotLocal
 from proxy.event_stream import EventStream
+from proxy.file_identities import FileIdentities
 from proxy.gate import check_model, may_ask
 from proxy.live import Current, Live
 from proxy.metrics import Metrics
@@ -33,6 +34,7 @@ from proxy.operation import Operation
 from proxy.presence import Presence
 from proxy.request_log import RequestLog
 from proxy.routing import SMALL, run_of
+from proxy.treatments import Treatment, Treatments
 
 _json = msgspec.json.Encoder()
 
@@ -47,13 +49,14 @@ class HealthEndpoint:
 class ModelsEndpoint:
     """/v1/models and /v1/models/{name}: the configured models, and what a client can really use of each."""
 
-    def __init__(self, live: Live, pool: WorkerPool) -> None:
+    def __init__(self, live: Live, pool: WorkerPool, treatments: Treatments) -> None:
         self._live = live
         self._pool = pool
+        self._treatments = treatments
         self._created_s = int(time.time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        run_of(scope["path_params"])
+        treatment = self._treatments.of(run_of(scope["path_params"]))
         name = scope["path_params"].get("name")
         caller: Caller = scope.get(CALLER, OWNER)
         now = self._live.now
@@ -61,15 +64,15 @@ class ModelsEndpoint:
         if name is None:
             known = [self._model(entry.spec, states[model]) for model, entry in now.config.models.items()]
             known += [self._route(now, route) for route in now.config.routes.values()]
-            answer: dict[str, Any] = _allowed(known, dict(now.config.roles), caller)
-        elif now.routes.is_remote(name):
-            route = _route_meant(now, name)
+            answer: dict[str, Any] = _allowed(_named(known, treatment), dict(now.config.roles), caller)
+        elif now.routes.is_remote(meant := treatment.meant(name)):
+            route = _route_meant(now, meant)
             check_model(caller, name, route.model)
-            answer = self._route(now, route)
+            (answer,) = _named([self._route(now, route)], treatment)
         else:
-            model = now.routes.resolve(name).model
+            model = now.routes.resolve(meant).model
             check_model(caller, name, model)
-            answer = self._model(now.config.models[model].spec, states[model])
+            (answer,) = _named([self._model(now.config.models[model].spec, states[model])], treatment)
         await send_json(send, _json.encode(answer), [(b"x-hotseat-request-id", scope[REQUEST_ID].encode())])
 
     def _model(self, spec: ModelSpec, state: ModelState) -> dict[str, Any]:
@@ -104,6 +107,17 @@ class ModelsEndpoint:
         }
         told = {"context_length": route.context_length, "max_output_tokens": route.max_output_tokens}
         return row | {name: limit for name, limit in told.items() if limit is not None}
+
+
+def _named(rows: list[dict[str, Any]], treatment: Treatment) -> list[dict[str, Any]]:
+    """With what the run calls them, and no more context than it has."""
+    for row in rows:
+        meant = (row["id"], *row["aliases"])
+        row["aliases"] = [*row["aliases"], *(name for name, of in treatment.aliases.items() if of in meant)]
+        if treatment.context is not None:
+            limits = (row.get("context_length"), treatment.context.limit)
+            row["context_length"] = min(limit for limit in limits if limit is not None)
+    return rows
 
 
 def _allowed(known: list[dict[str, Any]], roles: dict[str, str], caller: Caller) -> dict[str, Any]:
@@ -181,6 +195,7 @@ def admin_router(
 ) -> APIRouter:
     """The JSON routes under /api."""
     ledger = operation.ledger
+    files = FileIdentities()
     router = APIRouter(prefix="/api")
 
     def local_name(name: str) -> str:
@@ -223,6 +238,11 @@ def admin_router(
     @router.get("/models/{name:path}/log")
     async def model_log(name: str) -> Response:
         return _response({"lines": pool.log_tail(local_name(name))})
+
+    @router.get("/models/{name:path}/file")
+    async def model_file(name: str) -> Response:
+        entry = operation.live.now.config.models[local_name(name)]
+        return _response(await files.of(entry.spec))
 
     @router.get("/requests/{request_id}/prefix")
     async def prefix(request_id: str) -> Response:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import msgspec
 
 from inference.chat import Usage
+from proxy.anthropic_events import UsageBody, larger_usage
+from proxy.anthropic_events import usage_of as counted
 from proxy.openai_chunks import UNREADABLE, usage_of
 from proxy.openai_chunks import UsageBody as OpenAIUsage
 from proxy.provider_errors import reported_inside
@@ -259,17 +261,8 @@ _RESPONSE_ENDS = frozenset({"response.completed", "response.incomplete", "respon
 # --- Anthropic's -------------------------------------------------------------------------------
 
 
-class _MessagesUsage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    output_tokens_details: _ThinkingDetails | None = None
+class _MessagesUsage(UsageBody):
     cost: Decimal | None = None
-
-
-class _ThinkingDetails(msgspec.Struct):
-    thinking_tokens: int | None = None
 
 
 class _MessageEnd(msgspec.Struct):
@@ -305,11 +298,12 @@ _STOP_REASONS = {
 
 @dataclass(slots=True)
 class MessagesMeter:
-    """Counts come in pieces, the later one in full: the prompt at the start, the answer at the end."""
+    """Counts come in pieces and never become less: the prompt's at the start, the answer's at the end. A
+    provider may say nought of the prompt at the end, or of all of it at the start."""
 
     kind: ProviderKind
     seen: Seen = field(default_factory=Seen)
-    _usage: _MessagesUsage = field(default_factory=_MessagesUsage)
+    _usage: UsageBody = field(default_factory=UsageBody)
 
     def event(self, event: SseEvent) -> None:
         data = event.data.strip()
@@ -353,24 +347,10 @@ class MessagesMeter:
             self.seen.finish_reason = _known(_STOP_REASONS.get(reason, reason))
 
     def _count(self, usage: _MessagesUsage) -> None:
-        known = self._usage
-        for name in usage.__struct_fields__:
-            if (value := getattr(usage, name)) is not None:
-                setattr(known, name, value)
-        read, written = (
-            max(0, known.cache_read_input_tokens or 0),
-            max(0, known.cache_creation_input_tokens or 0),
-        )
-        thinking = known.output_tokens_details
-        self.seen.usage = Usage(
-            input_tokens=max(0, known.input_tokens or 0) + read + written,
-            cached_tokens=read,
-            cache_write_tokens=written,
-            output_tokens=max(0, known.output_tokens or 0),
-            reasoning_tokens=max(0, (thinking.thinking_tokens if thinking else 0) or 0),
-        )
-        if self.kind.reports_cost and known.cost is not None:
-            self.seen.cost_usd = known.cost
+        self._usage = larger_usage(self._usage, usage)
+        self.seen.usage = counted(self._usage)
+        if self.kind.reports_cost and usage.cost is not None:
+            self.seen.cost_usd = usage.cost or self.seen.cost_usd or usage.cost
 
 
 _METERS: Mapping[DialectName, Callable[[ProviderKind], Meter]] = {

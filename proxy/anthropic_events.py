@@ -108,18 +108,25 @@ def message_of(data: bytes) -> MessageBody:
 # --- counts ------------------------------------------------------------------------------------
 
 
-def later_usage(known: UsageBody, said: UsageBody | None) -> UsageBody:
-    """Counts are cumulative: what was said last counts, and is never added. A nought where more was known is
+def larger_usage(known: UsageBody, said: UsageBody | None) -> UsageBody:
+    """Counts are cumulative: they are never added, and the larger one holds. A nought where more was known is
     silence: some servers count the prompt in the first event and only the answer in the last."""
     if said is None:
         return known
+    details = [usage.output_tokens_details or OutputDetails() for usage in (known, said)]
     return UsageBody(
-        input_tokens=said.input_tokens or known.input_tokens,
-        cache_creation_input_tokens=said.cache_creation_input_tokens or known.cache_creation_input_tokens,
-        cache_read_input_tokens=said.cache_read_input_tokens or known.cache_read_input_tokens,
-        output_tokens=said.output_tokens or known.output_tokens,
-        output_tokens_details=said.output_tokens_details or known.output_tokens_details,
+        input_tokens=_larger(known.input_tokens, said.input_tokens),
+        cache_creation_input_tokens=_larger(
+            known.cache_creation_input_tokens, said.cache_creation_input_tokens
+        ),
+        cache_read_input_tokens=_larger(known.cache_read_input_tokens, said.cache_read_input_tokens),
+        output_tokens=_larger(known.output_tokens, said.output_tokens),
+        output_tokens_details=OutputDetails(_larger(*(of.thinking_tokens for of in details))),
     )
+
+
+def _larger(*counts: int | None) -> int | None:
+    return max((count for count in counts if count is not None), default=None)
 
 
 def usage_of(usage: UsageBody) -> Usage:

@@ -72,8 +72,11 @@ def create_app(
     ledger = operation.ledger
     accounts = accounting(live, sampler, None if ledger is None else SpentInLedger(ledger))
 
+    treatments = Treatments(accounts.runs, operation.remote_http, live.now.config.recordings)
+
     def on_end(record: RequestRecord) -> None:
         accounts.gate.settled(record)
+        treatments.ended(record)
         operation.metrics.count(record)
         if ledger is not None:
             ledger.end(record)
@@ -88,7 +91,6 @@ def create_app(
     local = LocalUpstream(
         pool, operation.http, lambda model: server_terms(live, model), at_work=accounts.pricing.at_work
     )
-    treatments = Treatments(accounts.runs, operation.remote_http, live.now.config.recordings)
     services = Services(
         live=live,
         upstreams={"local": local},
@@ -98,7 +100,7 @@ def create_app(
         gate=accounts.gate,
         treatments=treatments,
     )
-    posts = _add_v1(app, services, ModelsEndpoint(live, pool), operation.tokens)
+    posts = _add_v1(app, services, ModelsEndpoint(live, pool, treatments), operation.tokens)
     gets: dict[str, ASGIApp] = {
         "/health": HealthEndpoint(),
         "/metrics": MetricsEndpoint(operation.metrics),
@@ -108,7 +110,7 @@ def create_app(
         app.router.routes.append(HttpRoute(path, endpoint, methods=["GET"]))
     app.include_router(admin_router(operation, pool, meter, log, sampler))
     app.include_router(ledger_router(LedgerReads(ledger, log)))
-    app.include_router(runs_router(accounts.runs, accounts.gate, treatments))
+    app.include_router(runs_router(accounts.runs, accounts.gate, treatments, live))
     for layer in _layers(live, posts, accounts.runs):
         app.add_middleware(layer[0], **layer[1])
     return app

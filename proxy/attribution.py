@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,8 +118,9 @@ def _request_kind(metadata: bytes) -> str:
         return ""
 
 
-def digests(request: ChatRequest) -> tuple[str, str]:
+def digests(request: ChatRequest, volatile: Sequence[str] = ()) -> tuple[str, str]:
     """Of the system messages before the first other one, and of the tools: "" where there are none.
+    `volatile`: texts that are left out, such as the folder somebody works in.
 
     Two requests with equal digests were given the same standing text; nothing of it can be read from them.
     """
@@ -130,13 +131,20 @@ def digests(request: ChatRequest) -> tuple[str, str]:
             break
         has_system = True
         for text in _texts(message):
-            system.update(text.encode("utf-8", "surrogatepass"))
+            system.update(_without(text.encode("utf-8", "surrogatepass"), volatile))
             system.update(b"\0")
-    return system.hexdigest()[:_DIGEST_CHARS] if has_system else "", _tools_digest(request.tools)
+    return system.hexdigest()[:_DIGEST_CHARS] if has_system else "", _tools_digest(request.tools, volatile)
 
 
-def _tools_digest(tools: tuple[Tool, ...]) -> str:
-    return hashlib.sha256(msgspec.json.encode(tools)).hexdigest()[:_DIGEST_CHARS] if tools else ""
+def _tools_digest(tools: tuple[Tool, ...], volatile: Sequence[str]) -> str:
+    told = _without(msgspec.json.encode(tools), volatile)
+    return hashlib.sha256(told).hexdigest()[:_DIGEST_CHARS] if tools else ""
+
+
+def _without(text: bytes, volatile: Sequence[str]) -> bytes:
+    for part in volatile:
+        text = text.replace(part.encode("utf-8", "surrogatepass"), b"")
+    return text
 
 
 def _texts(message: Message) -> Iterable[str]:

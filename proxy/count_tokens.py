@@ -50,7 +50,7 @@ class CountTokensEndpoint:
             if asked is None:
                 await self._count(raw, now, treatment, record, scope, receive, send)
                 return
-            services.admit(scope, record, asked.route, 0, 0)
+            await services.admit(scope, record, asked.route, 0, 0, is_free=True)
             remote = services.remote_for(treatment)
             await _ask(targets_of(asked, remote)[0], asked, scope, receive, send)
 
@@ -66,9 +66,10 @@ class CountTokensEndpoint:
     ) -> None:
         request = anthropic_messages.decode_count(raw)
         record.requested_model = request.model[:MAX_NAME_CHARS]
-        route = now.routes.resolve(treatment.meant(request.model))  # of a background name the role's own model
+        # Of a background name the role's own model.
+        route = now.routes.resolve(treatment.meant(request.model))
         record.model, record.upstream = route.model, route.upstream
-        self._services.admit(scope, record, route, 0, 0)
+        await self._services.admit(scope, record, route, 0, 0, is_free=True)
         spec = now.config.models[route.model].spec
         if spec.embeddings:
             raise InvalidRequest(f"model: {spec.name!r} is an embedding model", param="model")

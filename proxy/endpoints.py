@@ -24,7 +24,7 @@ from proxy.boundary import ANSWER_HEADERS, REQUEST_ID, send_json
 from proxy.callers import CALLER, OWNER
 from proxy.dialects import embeddings
 from proxy.event_stream import EventStream
-from proxy.gate import Gate
+from proxy.gate import Asking, Gate
 from proxy.generation import Generation, for_model, gather, stream_answer, timed_out, wait_headers
 from proxy.guests import Seat, stand_in
 from proxy.lanes import lane_of
@@ -78,7 +78,7 @@ class Services:
     def remote_for(self, treatment: Treatment) -> RemoteUpstreams:
         return self.remote if treatment.remote is None else treatment.remote
 
-    def admit(
+    async def admit(
         self,
         scope: Scope,
         record: RequestRecord,
@@ -86,15 +86,14 @@ class Services:
         body_bytes: int,
         max_output_tokens: int | None,
         chooser: str = "",
+        *,
+        is_free: bool = False,
     ) -> None:
         """Raises HotseatError where the caller may not ask this."""
-        self.gate.admit(
-            record,
-            scope.get(CALLER, OWNER),
-            route,
-            body_bytes=body_bytes,
-            max_output_tokens=max_output_tokens,
-            chooser=chooser,
+        meant = self.treatments.of(record.run).meant(record.requested_model)
+        caller = scope.get(CALLER, OWNER)
+        await self.gate.admit(
+            Asking(record, caller, route, body_bytes, max_output_tokens, is_free, chooser, meant)
         )
 
 
@@ -116,19 +115,20 @@ class GenerationEndpoint:
             ):
                 passed = asked.passed
                 most = passed.max_output_tokens
-                services.admit(scope, record, asked.route, len(raw), most, passed.chooser)
+                treatment.admit(raw, record, asked.route, counts_itself=False)
+                await services.admit(scope, record, asked.route, len(raw), most, passed.chooser)
                 explain = partial(services.log.explain, record)
                 remote, local = services.remote_for(treatment), services.upstreams[LOCAL]
                 attempts = Attempts(asked, self._dialect, remote, local, lane, explain)
                 await serve_remote(attempts, receive, send)
+                treatment.answered(len(raw), record)
                 return
-            call = self._decoded(raw, scope, record)
+            call = self._decoded(raw, scope, record, treatment)
             record.stream = call.stream
             route = _route(now, call.request.model, record, treatment, services.seats)
             scope[ANSWER_HEADERS] = route_headers(route.upstream, route.model)
-            treatment.note(call.request.sampling, record)
-            treatment.check_length(route, len(raw), now)
-            services.admit(scope, record, route, len(raw), call.request.max_tokens)
+            treatment.admit(raw, record, route, counts_itself=_counts_itself(now, route.model))
+            await services.admit(scope, record, route, len(raw), call.request.max_tokens)
             generation = Generation(
                 upstream=services.upstreams[route.upstream],
                 request=for_model(treatment.request(call.request, record), route.model),
@@ -150,8 +150,9 @@ class GenerationEndpoint:
                 waits = generation.waits
                 body = self._dialect.encode_response(call, answer, finish, served, waits)
                 await send_json(send, body, [*headers, *wait_headers(waits)])
+            treatment.answered(len(raw), record)
 
-    def _decoded(self, raw: bytes, scope: Scope, record: RequestRecord) -> Any:
+    def _decoded(self, raw: bytes, scope: Scope, record: RequestRecord, treatment: Treatment) -> Any:
         """Of one that cannot be read it is not known if it offers tools; whose it is, is."""
         try:
             call = self._dialect.decode_request(raw)
@@ -162,7 +163,7 @@ class GenerationEndpoint:
         has_tools = isinstance(request, ChatRequest) and bool(request.tools)
         record.attribute(attribute(scope["headers"], has_tools=has_tools))
         if isinstance(request, ChatRequest):
-            record.system_sha, record.tools_sha = digests(request)
+            record.system_sha, record.tools_sha = digests(request, treatment.volatile)
         return call
 
 
@@ -181,14 +182,14 @@ class EmbeddingsEndpoint:
             if now.routes.remote and (
                 asked := remote_request(raw, embeddings.NAME, scope, now, record, treatment)
             ):
-                services.admit(scope, record, asked.route, len(raw), 0, asked.passed.chooser)
+                await services.admit(scope, record, asked.route, len(raw), 0, asked.passed.chooser)
                 await serve_embeddings(services.remote_for(treatment), asked, receive, send)
                 return
             record.attribute(attribute(scope["headers"], has_tools=False))
             call = embeddings.decode_request(raw)
             route = _route(now, call.request.model, record, treatment)
             scope[ANSWER_HEADERS] = route_headers(route.upstream, route.model)
-            services.admit(scope, record, route, len(raw), 0)
+            await services.admit(scope, record, route, len(raw), 0)
             async with Presence(receive):
                 opening = services.upstreams[route.upstream].open(route.model, lane)
                 request = for_model(call.request, route.model)
@@ -211,6 +212,7 @@ async def _embed(
     try:
         async with asyncio.timeout(limit_s), opening as exchange:
             record.queue_s, record.load_s = exchange.queue_s, exchange.load_s
+            record.caused_load = exchange.caused_load
             return await exchange.embed(request), Waits(exchange.queue_s, exchange.load_s)
     except TimeoutError as error:
         raise timed_out(limit_s) from error
@@ -234,6 +236,12 @@ def _route(
         route = Route(route.upstream, stand_in(route.model, chatting))
     record.model, record.upstream = route.model, route.upstream
     return route
+
+
+def _counts_itself(now: Current, model: str) -> bool:
+    """Whether its engine is one of ours, which knows the tokens of a prompt before it begins."""
+    entry = now.config.models.get(model)
+    return entry is not None and entry.spec.engine in ("llama-cpp-python", "scripted")
 
 
 def _chats(now: Current, model: str) -> bool:

@@ -55,6 +55,7 @@ class Generation:
 
     def note_waits(self, exchange: Exchange) -> None:
         self.record.queue_s, self.record.load_s = exchange.queue_s, exchange.load_s
+        self.record.caused_load = exchange.caused_load
         self.waits = Waits(exchange.queue_s, exchange.load_s)
 
 

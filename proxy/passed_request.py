@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import msgspec
 
@@ -16,6 +17,10 @@ from proxy.providers import DialectName
 from proxy.strict_json import MAX_VALUES
 
 MAX_HEADER_CHARS = 2000
+MAX_TOKENS = 10**15
+MAX_NUMBER_CHARS = 1000
+"""Of what is asked for: more is as good as no limit."""
+
 ANTHROPIC_VERSION = "2023-06-01"
 
 _FORWARDED = frozenset({b"anthropic-version", b"anthropic-beta"})
@@ -33,6 +38,7 @@ class _Peeked(msgspec.Struct):
 _peeked = msgspec.json.Decoder(_Peeked)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
 _json = msgspec.json.Encoder()
 
 
@@ -62,14 +68,28 @@ class PassedRequest:
 
     @property
     def max_output_tokens(self) -> int | None:
-        """At most, of all its answers. None: it does not say, or not so that it can be read."""
+        """At most, of all its answers, also those that are not shown. None: it does not say, or not so
+        that it can be read."""
         limits = [self._number(name) for name in ("max_output_tokens", "max_completion_tokens", "max_tokens")]
         said = [limit for limit in limits if limit is not None]
-        return max(said) * max(1, self._number("n") or 1) if said else None
+        if not said:
+            return None
+        answers = max(1, self._number("n") or 1, self._number("best_of") or 1)
+        return min(MAX_TOKENS, max(said) * answers * self._prompts())
 
     def _number(self, name: str) -> int | None:
-        digits = bytes(self.fields.get(name, b""))
-        return int(digits) if digits.isdigit() and len(digits) < 16 else None
+        """Providers take numbers in every form that JSON has, and some in quotes."""
+        return _count(bytes(self.fields.get(name, b"")))
+
+    def _prompts(self) -> int:
+        """Of Completions, which answer each of a list of them. A list of numbers is one, in tokens."""
+        if self.dialect != "completions":
+            return 1
+        try:
+            prompts = _list.decode(self.fields["prompt"])
+        except (KeyError, msgspec.DecodeError, UnicodeDecodeError):
+            return 1
+        return len(prompts) if prompts and bytes(prompts[0])[:1] in (b'"', b"[") else 1
 
     def body_for(self, model: str) -> bytes:
         fields = self.fields | {"model": msgspec.Raw(_json.encode(model))}
@@ -77,6 +97,19 @@ class PassedRequest:
             options = _stream_options(fields) | {"include_usage": msgspec.Raw(b"true")}
             fields["stream_options"] = msgspec.Raw(_json.encode(options))
         return _json.encode(fields)
+
+
+def _count(number: bytes) -> int | None:
+    """None: it is none, or of no number of tokens."""
+    if len(number) > MAX_NUMBER_CHARS:
+        return MAX_TOKENS
+    try:
+        value = Decimal(number.decode("ascii").strip('"').strip())
+    except (ArithmeticError, UnicodeDecodeError):
+        return None
+    if not value.is_finite() or value < 0:
+        return None
+    return MAX_TOKENS if value > MAX_TOKENS else int(value)
 
 
 def peeked_model(raw: bytes) -> str | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from inference.errors import ContextLengthExceeded, HotseatError, InvalidRequest
 from proxy.error_signs import signs_of
 from proxy.errors import (
@@ -24,7 +22,7 @@ from proxy.errors import (
     ProviderUnpaid,
     ProviderUnreachable,
 )
-from proxy.openai_chunks import MAX_MESSAGE_CHARS, UNREADABLE, error_in, reported
+from proxy.openai_chunks import MAX_MESSAGE_CHARS, described, reported
 from proxy.redaction import Redaction
 from proxy.retry_policy import Failure
 from proxy.upstream_errors import BadAnswer, Broken, Reported, Silent, Unreachable, Untrusted, UpstreamError
@@ -75,26 +73,21 @@ def reported_by_body(
     data: bytes, status: int, retry_after_s: float | None, vain_codes: frozenset[str]
 ) -> ProviderReported:
     """The error of a whole answer with a status of 400 or more, whatever its body is."""
-    said = error_in(data, status, retry_after_s)
-    try:
-        body: Any = msgspec.json.decode(data)
-    except UNREADABLE:
-        body = None
-    return _with_codes(said, body, vain_codes)
+    error = described(data)
+    return _with_codes(reported(error, status=status, retry_after_s=retry_after_s), error, vain_codes)
 
 
 def reported_inside(error: Any, vain_codes: frozenset[str]) -> ProviderReported:
     """An error in an answer that had a good status: the value of its "error"."""
     said = reported(error)
-    found = _with_codes(said, {"error": error}, vain_codes)
+    found = _with_codes(said, error, vain_codes)
     if found.status is None:
         named = {_NAMED_STATUS[code] for code in found.codes if code in _NAMED_STATUS}
         found.status = min(named) if named else None
     return found
 
 
-def _with_codes(said: Reported, body: Any, vain_codes: frozenset[str]) -> ProviderReported:
-    error = body.get("error", body) if isinstance(body, dict) else None
+def _with_codes(said: Reported, error: Any, vain_codes: frozenset[str]) -> ProviderReported:
     fields = error if isinstance(error, dict) else {}
     codes = frozenset(
         str(fields[name]) for name in ("code", "type") if isinstance(fields.get(name), str | int)

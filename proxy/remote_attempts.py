@@ -171,7 +171,9 @@ class Attempts:
         with suppress(HotseatError):
             request = self.decoded().request
             if isinstance(request, ChatRequest):
-                self.record.system_sha, self.record.tools_sha = digests(request)
+                self.record.system_sha, self.record.tools_sha = digests(
+                    request, self.asked.treatment.volatile
+                )
 
     @asynccontextmanager
     async def first_good(self) -> AsyncIterator[Begun]:

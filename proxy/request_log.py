@@ -94,6 +94,7 @@ class RequestRecord(_Filed):
     finish_reason: str = ""
     queue_s: float = 0.0
     load_s: float = 0.0
+    caused_load: bool = False  # it was the first to wait for it
     ttft_s: float | None = None
     decode_s: float = 0.0  # in which the engine made `decode_tokens`
     decode_tokens: int = 0
@@ -110,6 +111,8 @@ class RequestRecord(_Filed):
     role: Role = "unattributed"
     harness: str = ""
     key: str = ""  # the NAME of the caller's key, never the key
+    payer: str = ""  # the name of the key whose budgets it is charged to
+    assumed_usd: Decimal | None = None  # of each attempt at a provider whose cost stays unknown
     system_sha: str = ""
     tools_sha: str = ""
     policy: str = ""  # see policies.py
@@ -183,7 +186,7 @@ class RequestRecord(_Filed):
         self.attempt, self.attempt_started_at = 0, 0.0
         self.status, self.code, self.fault, self.finish_reason = 0, "", None, ""
         self.queue_s = self.load_s = self.decode_s = 0.0
-        self.ttft_s, self.decode_tokens = None, 0
+        self.ttft_s, self.decode_tokens, self.caused_load = None, 0, False
         self.input_tokens = self.cached_tokens = self.cache_write_tokens = 0
         self.output_tokens = self.reasoning_tokens = self.tool_calls = 0
         self.answer_sha = ""

@@ -2,7 +2,14 @@
 
 Only what failed before the first byte of an answer gets here. A repetition is for failures of which it
 is known that nothing was generated, or that pass by themselves; a fallback is for every failure that is
-not the request's own fault. Nobody is asked who failed several times in a row just now.
+not the request's own fault. Nobody is asked who failed several times in a row just now; when that rest
+is over one request finds out for all.
+
+    open ── COOLDOWN_AFTER failures in a row ─▶ closed ── its rest is over, one is let through ─▶ probed
+      ▲                                           ▲                                                │
+      │                                           ├────────────────── it failed ───────────────────┤
+      └─── it began to answer ────────────────────┼────────────────────────────────────────────────┤
+                                                  └── it ended otherwise: the next one is let through
 """
 
 from __future__ import annotations
@@ -20,6 +27,12 @@ MAX_BACKOFF_S = 8.0
 COOLDOWN_AFTER = 5
 COOLDOWN_S = 20.0
 MAX_COOLDOWN_S = 300.0
+
+PROBE_S = 30.0
+"""For so long the others wait for the one that was let through: then another one is."""
+
+PROBE_WAIT_S = 2.0
+"""What they are told to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +86,24 @@ def _delay_s(failure: Failure, repeated: int, patience: Patience, chance: float)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Of one model at one provider. `failures`: in a row. `closed_until_s`: on the caller's clock."""
+    """Of one model at one provider. `failures`: in a row. `closed_until_s`: on the caller's clock.
+    `is_probed`: until then one request finds out."""
 
     failures: int = 0
     closed_until_s: float = 0.0
+    is_probed: bool = False
 
     def closed_for_s(self, now_s: float) -> float:
-        return max(0.0, self.closed_until_s - now_s)
+        """How long until somebody may be let through, as far as that is known."""
+        left_s = max(0.0, self.closed_until_s - now_s)
+        return min(PROBE_WAIT_S, left_s) if self.is_probed else left_s
 
 
 GOOD = Standing()
 
 
 def after_failure(standing: Standing, failure: Failure, now_s: float) -> Standing:
-    """Once closed, every further failure closes it again; those that waited for its end go together."""
+    """Once closed, every further failure closes it again."""
     if not failure.counts:
         return standing
     failures = standing.failures + 1
@@ -94,3 +111,16 @@ def after_failure(standing: Standing, failure: Failure, now_s: float) -> Standin
         return Standing(failures, standing.closed_until_s)
     pause_s = min(MAX_COOLDOWN_S, max(COOLDOWN_S, failure.retry_after_s or 0.0))
     return Standing(failures, now_s + pause_s)
+
+
+def let_through(standing: Standing, now_s: float) -> Standing:
+    """Somebody asks, who was not closed out: after a rest it is one alone."""
+    if standing.failures < COOLDOWN_AFTER:
+        return standing
+    return Standing(standing.failures, now_s + PROBE_S, is_probed=True)
+
+
+def after_probe(standing: Standing, now_s: float, *, has_begun: bool) -> Standing:
+    """The one that was let through began to answer, and the next failure closes it again; or it ended without
+    telling anything of the provider: its client left, or was wrong."""
+    return Standing(COOLDOWN_AFTER - 1) if has_begun else Standing(standing.failures, now_s)

@@ -67,7 +67,7 @@ class RouteTable:
             return route
         remote = self.remote.get(name)
         if remote is None:
-            raise UnknownModel(_unknown(requested, [*self.local, *self.remote]), param="model")
+            raise self.unknown(requested)
         if self.offline:
             raise OfflineRefusal(
                 f"'{requested}' is answered by {remote.upstream}, and this server runs with --offline:"
@@ -81,6 +81,13 @@ class RouteTable:
                 param="model",
             )
         return remote
+
+    def knows(self, requested: str) -> bool:
+        """Whether it means anything, be it refused later."""
+        return requested in self.local or self.is_remote(requested) or self._is_background(requested)
+
+    def unknown(self, requested: str, param: str = "model") -> UnknownModel:
+        return UnknownModel(_unknown(requested, [*self.local, *self.remote]), param=param)
 
     def is_remote(self, requested: str) -> bool:
         """Whether `resolve` will not find it on this machine."""

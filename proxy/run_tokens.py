@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from proxy.callers import Caller
+from proxy.callers import OWNER, Caller
 from proxy.errors import NoSuchRun, RunTaken, TooManyRuns
 from proxy.money_config import digest_of
 
@@ -66,8 +66,11 @@ class RunTokens:
         self._by_name: dict[str, Run] = {}
         self._by_id: dict[bytes, Run] = {}
 
-    def mint(self, name: str | None, terms: RunTerms, ttl_s: float = DEFAULT_TTL_S) -> Minted:
-        """Raises RunTaken, TooManyRuns."""
+    def mint(
+        self, name: str | None, terms: RunTerms, ttl_s: float = DEFAULT_TTL_S, creator: Caller = OWNER
+    ) -> Minted:
+        """`creator`: who announces it; the gate holds the run to that one's limits too. Raises RunTaken,
+        TooManyRuns."""
         self._drop_expired()
         if name is not None and name in self._by_name:
             raise RunTaken(
@@ -83,7 +86,13 @@ class RunTokens:
             expires_at=self._clock() + ttl_s,
             token_id=token_id.encode(),
             digest=digest_of(secret.encode()),
-            caller=Caller(name=name, run=name, models=terms.models, is_admin=False),
+            caller=Caller(
+                name=name,
+                run=name,
+                models=creator.models if terms.models is None else terms.models,
+                is_admin=False,
+                creator=creator.name,
+            ),
         )
         self._by_name[name] = self._by_id[run.token_id] = run
         return Minted(run, f"{TOKEN_PREFIX.decode()}{token_id}-{secret}")

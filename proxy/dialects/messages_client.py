@@ -31,7 +31,7 @@ from proxy.anthropic_events import (
     error_event,
     event_of,
     finish_reason,
-    later_usage,
+    larger_usage,
     message_of,
     reported,
     usage_of,
@@ -113,7 +113,7 @@ class StreamDecoder:
                 return self._blocks.end(body.index)
             case "message_start":
                 if isinstance(body.message, MessageBody):
-                    self._usage = later_usage(self._usage, body.message.usage)
+                    self._usage = larger_usage(self._usage, body.message.usage)
             case "message_delta":
                 self._message_delta(body)
             case "message_stop":
@@ -126,7 +126,7 @@ class StreamDecoder:
         return []
 
     def _message_delta(self, body: EventBody) -> None:
-        self._usage = later_usage(self._usage, body.usage)
+        self._usage = larger_usage(self._usage, body.usage)
         self._timings = body.timings or self._timings
         delta = body.delta or Delta()
         if delta.stop_reason is not None:

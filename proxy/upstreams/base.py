@@ -15,13 +15,16 @@ Batch = Sequence[GenerateEvent]
 
 
 class Exchange(Protocol):
-    """One request under way. `queue_s` and `load_s` are what it waited for."""
+    """One request under way. `queue_s` and `load_s` are what it waited for; `caused_load`: see Lease."""
 
     @property
     def queue_s(self) -> float: ...
 
     @property
     def load_s(self) -> float: ...
+
+    @property
+    def caused_load(self) -> bool: ...
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Batch, None]:
         """Ends after the batch that holds Finish, or raises HotseatError. Closing it cancels the request."""

@@ -63,6 +63,7 @@ class LocalExchange:
         self._lease = lease
         self.queue_s = lease.queue_s
         self.load_s = lease.load_s
+        self.caused_load = lease.caused_load
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Batch, None]:
         return self._lease.generate_batches(request)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest
@@ -23,7 +23,18 @@ from proxy.provider_errors import client_error, failure_of
 from proxy.providers import DialectName
 from proxy.remote_config import ProviderConfig
 from proxy.request_log import RequestRecord
-from proxy.retry_policy import GOOD, Failure, Patience, Repeat, Standing, Step, after_failure, next_step
+from proxy.retry_policy import (
+    GOOD,
+    Failure,
+    Patience,
+    Repeat,
+    Standing,
+    Step,
+    after_failure,
+    after_probe,
+    let_through,
+    next_step,
+)
 from proxy.upstream_errors import UpstreamError
 from proxy.upstreams.base import Batch, Exchange
 from proxy.upstreams.http_client import HttpClient
@@ -92,21 +103,27 @@ class RemoteUpstreams:
             except UpstreamError as error:
                 self._note(target, failure_of(error))
                 raise _told(error, target) from error
-            self._standings.pop((target.upstream, target.model), None)
+            self._standings.pop(_name(target), None)
 
     async def _first(
         self, targets: Sequence[Target], begin: Begin[T], record: RequestRecord, stack: AsyncExitStack
     ) -> tuple[Target, T]:
-        waiting = [target for target in targets if not self._closed_for_s(target)]
-        if not waiting:
-            raise self._all_cooling(targets)
+        waiting = list(targets)
         repeated = 0
         first_error: HotseatError | None = None
+        told: HotseatError | None = None
         while True:
+            still_open = self._open(waiting)
+            if not still_open:
+                raise told or self._all_cooling(targets)
+            if still_open[0] is not waiting[0]:
+                repeated = 0
+            waiting = still_open
             target = waiting[0]
             record.attempt_begins(target.upstream, target.model)
             try:
-                return target, await stack.enter_async_context(begin(target))
+                with self._asking(target):
+                    return target, await stack.enter_async_context(begin(target))
             except UpstreamError as error:
                 failure, told = failure_of(error), _told(error, target)
                 told.__cause__ = error
@@ -118,7 +135,7 @@ class RemoteUpstreams:
                 failure = Failure(may_move=error.fault != "client")
             first_error = first_error or told
             self._note(target, failure)
-            step = self._step(target, failure, repeated, has_fallback=len(waiting) > 1)
+            step = self._step(target, failure, repeated, has_fallback=bool(self._open(waiting[1:])))
             if step == "give up":
                 raise told
             record.attempt_failed(told)
@@ -132,18 +149,41 @@ class RemoteUpstreams:
     def _step(self, target: Target, failure: Failure, repeated: int, *, has_fallback: bool) -> Step:
         if target.server is None:
             return "move" if failure.may_move and has_fallback else "give up"
+        if self._closed_for_s(target):
+            failure = replace(failure, may_repeat=False)
         provider = target.server.provider
         patience = Patience(provider.retries, provider.retry_delay_s)
         return next_step(failure, repeated, patience, has_fallback=has_fallback, chance=self._chance())
 
     def _note(self, target: Target, failure: Failure) -> None:
         if target.server is not None and not self._is_replay:
-            name = (target.upstream, target.model)
-            standing = self._standings.get(name, GOOD)
-            self._standings[name] = after_failure(standing, failure, self._clock())
+            self._standings[_name(target)] = after_failure(self._standing(target), failure, self._clock())
+
+    @contextmanager
+    def _asking(self, target: Target) -> Iterator[None]:
+        """Until it has begun to answer, or has not. Who is asked after a rest is asked by this one alone."""
+        before = self._standing(target)
+        standing = let_through(before, self._clock())
+        if standing is before:
+            yield
+            return
+        self._standings[_name(target)] = standing
+        has_begun = False
+        try:
+            yield
+            has_begun = True
+        finally:
+            if self._standing(target) is standing:
+                self._standings[_name(target)] = after_probe(standing, self._clock(), has_begun=has_begun)
+
+    def _open(self, targets: Iterable[Target]) -> list[Target]:
+        return [target for target in targets if not self._closed_for_s(target)]
 
     def _closed_for_s(self, target: Target) -> float:
-        return self._standings.get((target.upstream, target.model), GOOD).closed_for_s(self._clock())
+        return self._standing(target).closed_for_s(self._clock())
+
+    def _standing(self, target: Target) -> Standing:
+        return self._standings.get(_name(target), GOOD)
 
     def _all_cooling(self, targets: Sequence[Target]) -> ProviderCoolingDown:
         wait_s = min(self._closed_for_s(target) for target in targets)
@@ -152,6 +192,10 @@ class RemoteUpstreams:
             f"{names} failed several times in a row and is not asked for another {wait_s:.0f} s",
             retry_after_s=wait_s,
         )
+
+
+def _name(target: Target) -> tuple[str, str]:
+    return target.upstream, target.model
 
 
 def _told(error: UpstreamError, target: Target) -> HotseatError:
@@ -164,6 +208,7 @@ class RemoteExchange:
 
     queue_s = 0.0
     load_s = 0.0
+    caused_load = False
 
     def __init__(self, server: RemoteServer, dialect: DialectName, meter: Meter) -> None:
         self._server = server

@@ -54,6 +54,7 @@ class ServerExchange:
         self._server = OpenAIServer(http, base_url, lease.model, terms.deadlines)
         self.queue_s = lease.queue_s
         self.load_s = lease.load_s
+        self.caused_load = lease.caused_load
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Batch, None]:
         sampling = merge_sampling(request.sampling, self._terms.sampling)

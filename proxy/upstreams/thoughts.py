@@ -35,6 +35,7 @@ class RememberingExchange:
         self._model = model
         self.queue_s = exchange.queue_s
         self.load_s = exchange.load_s
+        self.caused_load = exchange.caused_load
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Batch, None]:
         if not isinstance(request, ChatRequest):

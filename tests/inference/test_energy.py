@@ -101,10 +101,35 @@ def test_what_was_too_long_ago_is_not_known() -> None:
     assert occupancy.since(2.5) == [Change(2.0, 3), Change(3.0, 4), Change(4.0, 5), Change(5.0, 6)]
 
 
-def test_a_clock_that_goes_back_changes_no_order() -> None:
+def test_a_clock_that_is_set_back_makes_energy_unknown() -> None:
+    """It was 0 J, measured: a free answer."""
+    samples = steady(10.0, n=10)
     occupancy = Occupancy()
     occupancy.begin(5.0)
-    occupancy.end(4.0)
+    assert share(samples, occupancy, 5.0, 4.0) is None
+    went_on = [*samples, *(Sample(float(at_s), 10.0) for at_s in range(5, 13))]
+    assert share(went_on, occupancy, 5.0, 12.0) is None, "its seconds are not those of the power"
+    assert share([*samples, Sample(12.0, 10.0)], occupancy, 5.0, 12.0) == pytest.approx(70.0)
+
+
+def test_after_a_clock_was_set_back_nothing_is_known_of_before() -> None:
+    """One that had begun before stood for all who came until the clock was there again."""
+    occupancy = Occupancy()
+    occupancy.begin(1000.0)
+    occupancy.end(500.0)
+    assert occupancy.since(499.0) is None
+    assert occupancy.since(500.0) == [Change(500.0, 0)]
+    occupancy.begin(501.0)
+    occupancy.end(503.0)
+    changes = occupancy.since(501.0)
+    assert changes is not None
+    assert shared_energy_j(steady(10.0, n=600), changes, 501.0, 503.0) == pytest.approx(20.0)
+
+
+def test_a_clock_that_is_corrected_changes_no_order() -> None:
+    occupancy = Occupancy()
+    occupancy.begin(5.0)
+    occupancy.end(4.95)
     assert occupancy.since(0.0) == [Change(float("-inf"), 0), Change(5.0, 1), Change(5.0, 0)]
 
 

@@ -116,7 +116,9 @@ def chat(text: str, max_tokens: int = 12, sampling: Sampling = GREEDY, **fields:
     return ChatRequest(model="m", messages=messages, sampling=sampling, max_tokens=max_tokens, **fields)  # type: ignore[arg-type]
 
 
-def complete(prompt: str | tuple[int, ...], max_tokens: int = 8, **fields: object) -> CompletionRequest:
+def complete(
+    prompt: str | tuple[int, ...], max_tokens: int | None = 8, **fields: object
+) -> CompletionRequest:
     fields.setdefault("sampling", GREEDY)
     return CompletionRequest(model="m", prompt=prompt, max_tokens=max_tokens, **fields)  # type: ignore[arg-type]
 
@@ -367,6 +369,27 @@ def test_a_prompt_beyond_n_ctx_is_refused_with_the_numbers(smol: Driver) -> None
     assert caught.value.n_ctx == 1024
     assert caught.value.n_tokens is not None
     assert caught.value.n_tokens > 1990
+
+
+def test_a_request_with_a_context_of_its_own_keeps_to_it(smol: Driver) -> None:
+    """Neither prompt nor answer goes beyond, and never beyond the model's own."""
+    n_prompt = smol.ask(complete("word " * 200, max_tokens=1))[1].usage.input_tokens
+    with pytest.raises(ContextLengthExceeded) as caught:
+        smol.submit(complete("word " * 200, context_limit=n_prompt))
+    assert (caught.value.n_tokens, caught.value.n_ctx) == (n_prompt, n_prompt)
+    for most in (None, 100):
+        finish = smol.ask(
+            complete("word " * 200, context_limit=n_prompt + 5, max_tokens=most, ignore_eos=True)
+        )[1]
+        assert (finish.reason, finish.usage.output_tokens) == ("length", 5)
+    with pytest.raises(ContextLengthExceeded, match="maximum context length is 1024 tokens"):
+        smol.submit(complete("word " * 2000, context_limit=4096))
+
+
+def test_what_it_does_where_a_request_is_silent_is_told(smol: Driver) -> None:
+    told = smol.engine.facts.sampling
+    assert told is not None
+    assert (told.temperature, told.top_k, told.seed) == (0.8, 40, None)
 
 
 def test_a_cancelled_request_says_nothing_more_and_frees_its_slot(smollm2_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sqlite3
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -220,7 +222,8 @@ def test_a_run_from_its_announcement_to_its_end(tmp_path: Path) -> None:
             done = [row for row in await rows(rig) if row["status"] == 200]
             assert [(row["run"], row["key"]) for row in done] == [("night", "night")] * 3
             assert (await call(rig, "POST", "/api/runs", OWNER_KEY, asked))[0] == 409
-            assert (await call(rig, "DELETE", "/api/runs/night", OWNER_KEY))[:2] == (200, {"run": "night"})
+            status, ended, _ = await call(rig, "DELETE", "/api/runs/night", OWNER_KEY)
+            assert (status, ended["run"], ended["loads"]) == (200, "night", 1)
             assert (await ask(rig, token))[0] == 401
             assert (await call(rig, "DELETE", "/api/runs/night", OWNER_KEY))[0] == 404
 
@@ -250,6 +253,9 @@ def test_runs_are_for_those_who_may_announce_them(tmp_path: Path) -> None:
         ({"nmae": "x"}, "nmae"),
         ({"budget_usd": -1}, "budget_usd"),
         ({"budget_usd": "NaN"}, "budget_usd"),
+        ({"budget_usd": "Infinity"}, "budget_usd"),
+        ({"budget_usd": "1e-999999999"}, "budget_usd"),
+        ({"budget_usd": "0." + "0" * 12 + "1"}, "budget_usd"),
         ({"max_requests": 0}, "max_requests"),
         ({"ttl_s": 0}, "ttl_s"),
         ({"ttl_s": 1e9}, "ttl_s"),
@@ -347,6 +353,108 @@ def test_what_was_spent_is_known_after_a_restart(tmp_path: Path) -> None:
         async with remote(tmp_path, more=more, environ=ENVIRON) as far:
             assert (await ask(far.rig, CI_KEY, model="sonnet"))[0] == 402
             assert far.openrouter.asked == []
+
+    run(main())
+
+
+def test_what_nobody_could_price_is_known_after_a_restart(tmp_path: Path) -> None:
+    """A model without a price, in a budget for one such request. A restart forgot it, and gave another."""
+
+    async def main() -> None:
+        more = OWNED + '[keys.ci]\nenv = "CI"\nbudget = { usd = "1.5", per = "total" }\n'
+        async with remote(tmp_path, more=more, environ=ENVIRON) as far:
+            assert (await ask(far.rig, CI_KEY, model="glm-coding"))[0] == 200
+            status, body, _ = await ask(far.rig, CI_KEY, model="glm-coding")
+            assert (status, "$0.5 is left" in body["error"]["message"]) == (402, True)
+            before = await rows(far.rig)
+            assert [(row["cost_usd"], row["assumed_usd"], row["payer"]) for row in before] == [
+                (None, None, "ci"),
+                (None, "1", "ci"),
+            ]
+        async with remote(tmp_path, more=more, environ=ENVIRON) as far:
+            status, body, _ = await ask(far.rig, CI_KEY, model="glm-coding")
+            assert (status, "$0.5 is left" in body["error"]["message"]) == (402, True)
+            assert far.zai.asked == []
+
+    run(main())
+
+
+def ledger_at(folder: Path) -> sqlite3.Connection:
+    """As another program opens it."""
+    (path,) = folder.rglob("ledger.sqlite3")
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def test_a_locked_ledger_holds_up_who_has_a_budget_and_nobody_else(tmp_path: Path) -> None:
+    """The first reading of an account was made on the event loop: every stream stood still with it."""
+
+    async def main() -> None:
+        more = OWNED + book(tmp_path) + CAPPED
+        async with remote(tmp_path, more=more, environ=ENVIRON) as far:
+            with contextlib.closing(ledger_at(tmp_path)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                assert (await ask(far.rig, CI_KEY))[0] == 200, "a model of this machine asks for no budget"
+                asking = asyncio.create_task(ask(far.rig, CI_KEY, model="sonnet"))
+                for _ in range(20):
+                    assert (await ask(far.rig, OWNER_KEY, model="sonnet"))[0] == 200
+                assert not asking.done()
+                status, body, headers = await asking
+                assert (status, body["error"]["code"]) == (503, "ledger_unavailable")
+                assert int(headers["retry-after"]) > 0
+                other.execute("ROLLBACK")
+            while (await ask(far.rig, CI_KEY, model="sonnet"))[0] == 503:
+                pass
+            assert (await ask(far.rig, CI_KEY, model="sonnet"))[0] == 200
+
+    run(main())
+
+
+def test_two_servers_with_one_ledger_know_of_each_other(tmp_path: Path) -> None:
+    async def main() -> None:
+        more = OWNED + book(tmp_path) + CAPPED
+        async with remote(tmp_path, more=more, environ=ENVIRON) as far:
+            while (await ask(far.rig, CI_KEY, model="sonnet"))[0] == 200:
+                pass
+            await call(far.rig, "GET", "/api/runs/r", OWNER_KEY)  # which waits until its own are written
+            async with serving_file(tmp_path / "models.toml", **dict[str, Any](ENVIRON)) as beside:
+                n_asked = len(far.openrouter.asked)
+                assert (await ask(beside, CI_KEY, model="sonnet"))[0] == 402
+                assert len(far.openrouter.asked) == n_asked
+
+    run(main())
+
+
+def test_a_run_does_not_get_round_the_budget_of_the_key_that_announced_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        boss = '[keys.boss]\nenv = "BOSS"\nadmin = true\nbudget = { usd = "0.003", per = "total" }\n'
+        more = OWNED + book(tmp_path) + boss
+        async with remote(tmp_path, more=more, environ=ENVIRON) as far:
+            _, minted, _ = await call(far.rig, "POST", "/api/runs", BOSS_KEY, {})
+            while (answer := await ask(far.rig, minted["token"], model="sonnet"))[0] == 200:
+                assert far.openrouter.billed.cost <= Decimal("0.003")
+            assert (answer[0], "budget of key 'boss'" in answer[1]["error"]["message"]) == (402, True)
+            assert (await ask(far.rig, BOSS_KEY, model="sonnet"))[0] == 402
+            assert {(row["key"], row["payer"]) for row in await rows(far.rig)} == {
+                (minted["run"], "boss"),
+                ("boss", "boss"),
+            }
+        async with remote(tmp_path, more=more, environ=ENVIRON) as far:
+            assert (await ask(far.rig, BOSS_KEY, model="sonnet"))[0] == 402, "also after a restart"
+            _, minted, _ = await call(far.rig, "POST", "/api/runs", BOSS_KEY, {})
+            assert (await ask(far.rig, minted["token"], model="sonnet"))[0] == 402
+
+    run(main())
+
+
+def test_counting_tokens_is_free_whatever_is_left(tmp_path: Path) -> None:
+    """What a model without a price may cost was held for it, and refused."""
+
+    async def main() -> None:
+        more = OWNED + '[keys.ci]\nenv = "CI"\nbudget = { usd = "0", per = "total" }\n'
+        async with remote(tmp_path, more=more, environ=ENVIRON) as far:
+            body = {"model": "glm-messages", "messages": HELLO}
+            _, said, _ = await call(far.rig, "POST", "/v1/messages/count_tokens", CI_KEY, body)
+            assert said["error"]["hotseat"]["code"] == "tokens_not_countable", "it got as far as that"
 
     run(main())
 

@@ -102,6 +102,30 @@ def test_a_messages_stream() -> None:
         read("anthropic-messages", *messages_stream(stop=None))
 
 
+def test_noughts_at_the_end_do_not_take_back_what_was_counted() -> None:
+    """A provider that counts the prompt in the first event alone said nought of it in the last: half of what
+    it charged for was in no book."""
+    start, *between, delta, stop = messages_stream()
+    delta["usage"] = {
+        "input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 0,
+        "output_tokens": 20,
+        "output_tokens_details": {"thinking_tokens": 5},
+    }
+    late = {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 0, "output_tokens_details": {}}}
+    seen = read("anthropic-messages", start, *between, delta, late, stop).seen
+    assert seen.usage == USAGE
+
+
+def test_a_cost_at_the_end_is_not_taken_back_either() -> None:
+    start, *between, delta, stop = messages_stream()
+    start["message"]["usage"]["cost"], delta["usage"]["cost"] = 0.25, 0
+    assert read("anthropic-messages", start, *between, delta, stop).seen.cost_usd == Decimal("0.25")
+    start["message"]["usage"]["cost"], delta["usage"]["cost"] = "NaN", "NaN"
+    assert read("anthropic-messages", start, *between, delta, stop).seen.usage is not None
+
+
 RESPONSE = {
     "status": "completed",
     "output": [{"type": "reasoning"}, {"type": "function_call"}],

@@ -122,6 +122,17 @@ SYSTEM, USER = Message(role="system", content="Be brief."), Message(role="user",
 TOOL = Tool(name="read", description="Reads.", parameters={"type": "object"})
 
 
+def test_digests_leave_out_what_differs_from_run_to_run() -> None:
+    def told(folder: str) -> ChatRequest:
+        system = Message(role="system", content=f"You work in {folder}/app. Be short.")
+        return asked(system, USER, tools=(Tool(name="run", description=f"Runs in {folder}."),))
+
+    one, other = told("/tmp/trial-one"), told("/tmp/trial-other")
+    assert all(a != b for a, b in zip(digests(one), digests(other), strict=True))
+    assert digests(one, ("/tmp/trial-one",)) == digests(other, ("/tmp/trial-other",))
+    assert digests(one, ("/tmp/trial-other",)) == digests(one)
+
+
 def test_digests_tell_standing_texts_apart() -> None:
     system, tools = digests(asked(SYSTEM, USER, tools=(TOOL,)))
     assert len(system) == len(tools) == 16

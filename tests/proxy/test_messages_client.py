@@ -519,7 +519,8 @@ def test_every_field_of_a_request_is_carried_or_refused() -> None:
     carried = """model messages tools tool_choice forced_tool parallel_tool_calls json_format sampling
         max_tokens stop reasoning"""
     refused = "ignore_eos template_kwargs"
-    assert set(ChatRequest.__struct_fields__) == {*carried.split(), *refused.split()}
+    kept_here = "context_limit"  # by context_cap.py, before it is sent
+    assert set(ChatRequest.__struct_fields__) == {*carried.split(), *refused.split(), *kept_here.split()}
     sampling = """temperature top_k top_p min_p repeat_penalty presence_penalty frequency_penalty
         repeat_last_n seed logit_bias logprobs"""
     assert set(Sampling.__struct_fields__) == set(sampling.split())

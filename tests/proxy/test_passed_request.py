@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.errors import InvalidRequest
-from proxy.passed_request import passed_request, peeked_model
+from proxy.passed_request import MAX_TOKENS, passed_request, peeked_model
 from proxy.providers import DialectName
 
 JSON = st.recursive(
@@ -69,14 +69,47 @@ def test_whether_the_client_asked_for_it() -> None:
     [
         ({"max_tokens": 5, "max_completion_tokens": 100_000, "max_output_tokens": 1}, 100_000),
         ({"max_tokens": 5, "n": 50}, 250),
-        ({"max_tokens": 5, "n": "50"}, 5),
-        ({"max_tokens": "5", "n": 2}, None),
+        ({"max_tokens": 5, "n": "50"}, 250),
+        ({"max_tokens": "100000", "n": 2}, 200_000),
+        ({"max_tokens": 5, "best_of": 20, "n": 2}, 100),
+        ({"max_tokens": 1e5}, 100_000),
+        ({"max_tokens": 1e300}, MAX_TOKENS),
+        ({"max_tokens": 10**2000}, MAX_TOKENS),
+        ({"max_tokens": 10**14, "n": 10**14}, MAX_TOKENS),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": "NaN"}, None),
+        ({"max_tokens": "Infinity"}, None),
+        ({"max_tokens": "many"}, None),
+        ({"max_tokens": [5]}, None),
+        ({"max_tokens": None}, None),
     ],
 )
 def test_the_most_that_may_be_answered(fields: dict[str, Any], most: int | None) -> None:
     """Of several limits the provider goes by one, and the least must not hide it from a budget."""
     raw = json.dumps({"model": "m", **fields}).encode()
     assert passed_request(raw, "chat-completions", []).max_output_tokens == most
+
+
+@pytest.mark.parametrize("number", ["1e5", "1E+5", "100000.0", "0.1e6", '"100000"', '" 1e5"', "100000"])
+def test_every_way_to_write_a_number_of_tokens(number: str) -> None:
+    """Budgets took 1e5 to be the 32,000 of a request that says nothing."""
+    raw = b'{"model":"m","max_tokens":%s}' % number.encode()
+    assert passed_request(raw, "chat-completions", []).max_output_tokens == 100_000
+
+
+def test_a_number_that_would_fill_the_memory_is_not_written_out() -> None:
+    raw = b'{"model":"m","max_tokens":1E999999999}'
+    assert passed_request(raw, "chat-completions", []).max_output_tokens == MAX_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("prompt", "most"),
+    [("a", 5), (["a", "b", "c"], 15), ([1, 2, 3], 5), ([[1, 2], [3]], 10), ([], 5), (None, 5)],
+)
+def test_each_prompt_of_a_list_is_answered(prompt: Any, most: int) -> None:
+    raw = json.dumps({"model": "m", "max_tokens": 5, "prompt": prompt}).encode()
+    assert passed_request(raw, "completions", []).max_output_tokens == most
+    assert passed_request(raw, "chat-completions", []).max_output_tokens == 5
 
 
 def test_headers_by_name() -> None:

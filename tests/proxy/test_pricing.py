@@ -101,6 +101,17 @@ def test_without_a_reading_it_costs_nothing_and_says_so(board: Board | None) -> 
     assert (record.cost_usd, record.price_source) == (Decimal(0), "local: no power reading")
 
 
+def test_a_clock_that_was_set_back_makes_no_free_answer() -> None:
+    """It had taken 0 J, by "energy"."""
+    clock = Clock(12.0)
+    pricing = Pricing(lambda: TARIFF, Board([100.0] * 20), clock=clock)
+    with pricing.at_work():
+        clock.now = 8.0
+    record = answered(12.0)
+    pricing.price(record)
+    assert (record.energy_j, record.price_source) == (None, "local: no power reading")
+
+
 def test_who_never_got_a_token_has_no_energy() -> None:
     pricing = Pricing(lambda: TARIFF, Board([100.0] * 20), clock=Clock(6.0))
     record = answered(5.0)

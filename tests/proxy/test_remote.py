@@ -13,7 +13,7 @@ from inference.errors import HotseatError, InvalidRequest, Overloaded
 from proxy.errors import ProviderCoolingDown, ProviderError, ProviderRateLimit, ProviderUnreachable
 from proxy.remote_config import ProviderConfig
 from proxy.request_log import RequestRecord
-from proxy.retry_policy import COOLDOWN_AFTER, COOLDOWN_S
+from proxy.retry_policy import COOLDOWN_AFTER, COOLDOWN_S, PROBE_WAIT_S
 from proxy.upstream_errors import Broken, Reported, Unreachable
 from proxy.upstreams.http_client import HttpClient
 from proxy.upstreams.remote import RemoteUpstreams, Target
@@ -137,6 +137,132 @@ def test_who_fails_again_and_again_is_left_alone_for_a_while() -> None:
     with pytest.raises(ProviderError):
         run(world.ask(world.far()))
     assert run(world.ask(world.far())) == "far", "a good answer ended the count"
+
+
+async def failed(world: World, target: Target) -> None:
+    """So often that it rests, and until its rest is over."""
+    world.outcomes = [Broken("x")] * COOLDOWN_AFTER
+    for _ in range(COOLDOWN_AFTER):
+        with pytest.raises(ProviderError):
+            await world.ask(target)
+    world.asked.clear()
+    world.now_s += COOLDOWN_S
+
+
+class Gated(World):
+    """Answers from afar begin when they may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_begin = asyncio.Event()
+        self.may_begin.set()
+
+    @asynccontextmanager
+    async def begin(self, target: Target) -> AsyncIterator[str]:
+        async with super().begin(target) as answer:
+            if target.server is not None:
+                await self.may_begin.wait()
+            yield answer
+
+    async def others_wait(self, target: Target) -> None:
+        for _ in range(3):
+            with pytest.raises(ProviderCoolingDown) as caught:
+                await self.ask(target)
+            assert caught.value.retry_after_s == PROBE_WAIT_S
+
+
+def test_after_the_rest_one_is_asked_first_and_the_others_wait_for_it() -> None:
+    """They all went at once, to a provider that was just coming back."""
+
+    async def main() -> None:
+        world = Gated()
+        far = world.far()
+        await failed(world, far)
+        world.may_begin.clear()
+        world.outcomes = [None] * 5
+        probe = asyncio.create_task(world.ask(far))
+        await asyncio.sleep(0)
+        await world.others_wait(far)
+        assert await world.ask(far, LOCAL) == "local"
+        world.may_begin.set()
+        assert await probe == "far"
+        assert world.asked == ["far", "local"]
+        assert await asyncio.gather(*(world.ask(far) for _ in range(3))) == ["far"] * 3
+
+    run(main())
+
+
+def test_once_it_has_begun_to_answer_all_may_come() -> None:
+    """An answer takes minutes: nobody waits for its end."""
+
+    async def main() -> None:
+        world = World()
+        far = world.far()
+        await failed(world, far)
+        world.outcomes = [None, None]
+        async with world.upstreams.begun([far], world.begin, world.record):
+            assert await world.ask(far) == "far"
+
+    run(main())
+
+
+def test_one_that_finds_out_the_worst_is_not_repeated_and_closes_again() -> None:
+    async def main() -> None:
+        world = World()
+        far = world.far()
+        await failed(world, far)
+        world.outcomes = [busy(), None]
+        with pytest.raises(ProviderError):
+            await world.ask(far)
+        assert world.record.attempt > 0, "its last attempt, with nothing to come after it"
+        with pytest.raises(ProviderCoolingDown) as caught:
+            await world.ask(far)
+        assert caught.value.retry_after_s == COOLDOWN_S
+        assert world.asked == ["far"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["client left", "client wrong"])
+def test_one_that_finds_out_nothing_makes_way_for_the_next(way: str) -> None:
+    async def main() -> None:
+        world = Gated()
+        far = world.far()
+        await failed(world, far)
+        if way == "client left":
+            world.outcomes = [None]
+            world.may_begin.clear()
+            probe = asyncio.create_task(world.ask(far))
+            await asyncio.sleep(0)
+            await world.others_wait(far)
+            probe.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await probe
+            world.may_begin.set()
+        else:
+            world.outcomes = [Reported("bad", status=400)]
+            with pytest.raises(InvalidRequest):
+                await world.ask(far)
+        world.outcomes = [Broken("x")]
+        with pytest.raises(ProviderError):
+            await world.ask(far)
+        with pytest.raises(ProviderCoolingDown):
+            await world.ask(far)
+
+    run(main())
+
+
+def test_a_target_that_closes_meanwhile_is_not_asked_again() -> None:
+    """Its fallback is, with all its patience."""
+
+    async def main() -> None:
+        world = World(*[busy()] * COOLDOWN_AFTER, busy(), busy(), None)
+        with pytest.raises(ProviderError):
+            await world.ask(world.far())
+        assert await world.ask(world.far(), world.far("next")) == "next"
+        assert world.asked == ["far"] * COOLDOWN_AFTER + ["next"] * 3
+
+    run(main())
 
 
 def test_who_rests_is_passed_over() -> None:

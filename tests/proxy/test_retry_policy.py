@@ -13,10 +13,15 @@ from proxy.retry_policy import (
     MAX_BACKOFF_S,
     MAX_COOLDOWN_S,
     MAX_RETRY_AFTER_S,
+    PROBE_S,
+    PROBE_WAIT_S,
     Failure,
     Patience,
     Repeat,
+    Standing,
     after_failure,
+    after_probe,
+    let_through,
     next_step,
 )
 from proxy.upstream_errors import BadAnswer, Broken, Silent, Unreachable, Untrusted
@@ -76,6 +81,28 @@ def test_a_model_that_fails_in_a_row_rests() -> None:
     again = after_failure(standing, PASSES, 200.0)
     assert again.closed_for_s(200.0) == COOLDOWN_S, "one request finds out"
     assert after_failure(standing, Failure(may_move=True), 100.0) == standing, "not its health"
+
+
+def test_after_its_rest_one_request_finds_out_for_all() -> None:
+    closed = Standing(COOLDOWN_AFTER, 100.0)
+    probed = let_through(closed, 100.0)
+    assert probed.closed_for_s(100.0) == PROBE_WAIT_S
+    assert probed.closed_for_s(100.0 + PROBE_S - 0.5) == 0.5
+    assert probed.closed_for_s(100.0 + PROBE_S) == 0, "one that hangs keeps the others away for a while only"
+    good = after_probe(probed, 105.0, has_begun=True)
+    assert good.closed_for_s(105.0) == 0
+    assert let_through(good, 105.0) is good, "nobody waits for anybody any more"
+    assert after_failure(good, PASSES, 106.0).closed_for_s(106.0) == COOLDOWN_S, "but it is on probation"
+    gone = after_probe(probed, 105.0, has_begun=False)
+    assert gone.closed_for_s(105.0) == 0
+    assert let_through(gone, 105.0).closed_for_s(105.0) == PROBE_WAIT_S, "the next one finds out"
+    assert after_failure(gone, PASSES, 105.0).closed_for_s(105.0) == COOLDOWN_S
+
+
+def test_who_has_failed_a_few_times_is_asked_by_everybody() -> None:
+    standing = Standing(COOLDOWN_AFTER - 1)
+    assert let_through(standing, 0.0) is standing
+    assert let_through(GOOD, 0.0) is GOOD
 
 
 def test_a_rest_is_as_long_as_was_asked_within_bounds() -> None:

@@ -33,6 +33,7 @@ class Scripted:
     """An exchange that says what it is given, and keeps what it was asked."""
 
     queue_s = 0.5
+    caused_load = True
     load_s = 0.25
 
     def __init__(self, *batches: list[ChatEvent | PromptProgress]) -> None:
@@ -122,7 +123,7 @@ def test_raw_completions_and_waits_pass_as_they_are() -> None:
         request = CompletionRequest(model="m", prompt="x")
         assert await heard(exchange, request) == [TextDelta(text="x"), DONE]
         assert inner.asked == [request]
-        assert (exchange.queue_s, exchange.load_s) == (0.5, 0.25)
+        assert (exchange.queue_s, exchange.load_s, exchange.caused_load) == (0.5, 0.25, True)
 
     asyncio.run(main())
 
