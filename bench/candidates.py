@@ -15,12 +15,16 @@ from bench.behaviour import BEHAVIOUR, Behaviour, read_behaviour
 from bench.errors import BenchError
 from bench.patches import without_comments
 from bench.results import RESULT, TrialResult, read_result
-from bench.workspace import MAX_DIFF_BYTES
 
 MODELLESS = ("oracle", "nop")
 """Harnesses that ask no model: they check a task, and compete with nobody."""
 
 PATCH = "diff.patch"
+INDENTED = (".py", ".pyi", ".pyx", ".yaml", ".yml", ".coffee", ".nim", ".hs")
+"""Languages in which a line that is moved to the right does something else."""
+
+MAX_PATCH_BYTES = 16 * 2**20
+"""No workspace keeps more (bench/workspace.py, which reports must not need)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +94,27 @@ def members(found: Iterable[Cluster]) -> list[list[str]]:
 def _signature(candidate: Candidate, *, by_behaviour: bool) -> str:
     if by_behaviour and candidate.behaviour is not None:
         return candidate.behaviour.signature
-    code = "".join(without_comments(candidate.patch).split())
+    code = _without_blanks(without_comments(candidate.patch))
     return hashlib.sha256(code.encode()).hexdigest()
+
+
+def _without_blanks(patch: str) -> str:
+    """But those that stand in front of a line where they say which block it belongs to."""
+    lines: list[str] = []
+    is_indented = False
+    for line in patch.splitlines():
+        if line.startswith("--- "):
+            is_indented = line.lower().endswith(INDENTED)
+        code = line[1:]
+        depth = len(code) - len(code.lstrip()) if is_indented else 0
+        lines.append(f"{line[:1]}{' ' * depth}{''.join(code.split())}")
+    return "\n".join(lines)
 
 
 def _candidate(folder: Path, result: TrialResult) -> Candidate:
     try:
         with (folder / PATCH).open("rb") as file:
-            patch = file.read(MAX_DIFF_BYTES)
+            patch = file.read(MAX_PATCH_BYTES)
     except OSError as error:
         raise BenchError(f"{folder / PATCH}: {error.strerror}") from error
     behaviour = read_behaviour(folder / "verifier" / BEHAVIOUR)

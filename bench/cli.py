@@ -14,9 +14,16 @@ WORDS = ("opencode", "codex", "claude")
 BENCH = {
     "run": "bench.cli_run:run",
     "tasks": "bench.cli_tasks:tasks",
+    "race": "bench.cli_race:race",
+    "apply": "bench.cli_apply:apply",
     "report": "bench.cli_report:report",
     "compare": "bench.cli_report:compare",
+    "map": "bench.cli_map:cost_map",
     "export": "bench.cli_export:export",
+    "stages": "bench.cli_stages:stages",
+    "notes": "bench.cli_notes:notes",
+    "select": "bench.cli_select:select",
+    "calibrate": "bench.cli_select:calibrate",
 }
 """The commands of `hotseat bench`, by where they are."""
 

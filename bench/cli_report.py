@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,17 +51,17 @@ def report(jobs: tuple[Path, ...], html_file: Path | None, markdown_file: Path |
     try:
         folders = list(dict.fromkeys(folder.resolve() for folder in jobs))
         with_spans = as_json or html_file is not None
-        found = report_of([read_job(folder, with_spans=with_spans) for folder in folders])
+        found = report_of([read_job(folder, with_spans=with_spans, with_fields=True) for folder in folders])
         for file, text in ((html_file, to_html), (markdown_file, to_markdown)):
             if file is not None:
-                _write(file, text(found))
+                write_whole(file, text(found))
                 click.echo(f"wrote {file}", err=True)
     except BenchError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(to_json(found), nl=False)
     elif html_file is None and markdown_file is None:
-        click.echo(to_terminal(found, _width()), nl=False)
+        click.echo(to_terminal(found, terminal_width()), nl=False)
 
 
 @click.command("compare")
@@ -88,7 +89,7 @@ def compare(a: str, b: str, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(found), nl=False)
     else:
-        click.echo(to_terminal(found, _width(), only=_COMPARED), nl=False)
+        click.echo(to_terminal(found, terminal_width(), only=_COMPARED), nl=False)
 
 
 def write_page(job: Path) -> Path:
@@ -97,17 +98,17 @@ def write_page(job: Path) -> Path:
     from bench.reports.recomputed import report_of
 
     page = job / "report.html"
-    _write(page, to_html(report_of([read_job(job.resolve(), with_spans=True)])))
+    write_whole(page, to_html(report_of([read_job(job.resolve(), with_spans=True, with_fields=True)])))
     return page
 
 
-def _width() -> int:
+def terminal_width() -> int:
     from bench.reports.terminal import DEFAULT_WIDTH
 
     return shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
 
 
-def _write(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """Whole or not at all."""
     from bench.errors import BenchError
 
@@ -186,8 +187,9 @@ def _only(job: JobResults, names: set[str]) -> JobResults:
 # --- folders ----------------------------------------------------------------------------------------
 
 
-def read_job(folder: Path, *, with_spans: bool) -> JobResults:
-    """Raises BenchError for a result that cannot be read. Blocks."""
+def read_job(folder: Path, *, with_spans: bool, with_fields: bool = False) -> JobResults:
+    """`with_fields`: also what the candidates left. Raises BenchError for a result that cannot be read.
+    Blocks."""
     from bench.errors import BenchError
     from bench.reports.joining import JobResults
     from bench.results import results_of
@@ -196,7 +198,22 @@ def read_job(folder: Path, *, with_spans: bool) -> JobResults:
         raise BenchError(f"{folder}: expected a job's folder, found neither trials nor job.json in it")
     results = tuple(results_of(folder))
     spans = {result.trial: _spans(folder, result) for result in results} if with_spans else {}
-    return JobResults(_info(folder, len(results)), results, spans)
+    job = JobResults(_info(folder, len(results)), results, spans)
+    return _with_fields(folder, job) if with_fields else job
+
+
+def _with_fields(folder: Path, job: JobResults) -> JobResults:
+    """Patches, probes and selections are an addition: one that cannot be read costs what it would have said,
+    and a note says so."""
+    from bench.candidates import fields_of
+    from bench.errors import BenchError
+    from bench.selection.record import read_selection_file
+
+    try:
+        job = replace(job, fields=tuple(fields_of(folder)))
+        return replace(job, selection=read_selection_file(folder))
+    except BenchError as error:
+        return replace(job, trouble=str(error))
 
 
 def _info(folder: Path, finished: int) -> JobInfo:

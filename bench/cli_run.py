@@ -88,7 +88,7 @@ def run(
     wishes = Wishes(
         plan_name=plan_name,
         folder=folder or Path(JOBS) / f"{Path(plan_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}",
-        remap=_pairs(maps),
+        remap=pairs(maps),
         only=only,
         attempts=attempts,
         parallel=parallel,
@@ -203,10 +203,13 @@ def _foretell(wishes: Wishes, plan: Plan, cells: Sequence[Cell], finished: Mappi
 
 
 def _agree(wishes: Wishes, plan: Plan, stands: Ground) -> None:
-    """Models that others sell are asked only if somebody has said so. Raises PlanError."""
+    """Models that others sell are asked only if somebody has said so; a recording asks nobody. Raises
+    PlanError."""
     from bench.errors import PlanError
     from bench.trial import sold_models
 
+    if plan.replay is not None:
+        return
     if (sold := sold_models(plan.configurations, stands)) and not wishes.yes:
         names = ", ".join(sold)
         if not sys.stdin.isatty():
@@ -231,14 +234,14 @@ async def _watched(left: Sequence[Cell], stands: Ground, plan: Plan, progress: P
 
     ticking = asyncio.create_task(tick())
     try:
-        with _ended_by_signals():
+        with ended_by_signals():
             await run_cells(left, stands, plan.parallel, progress)
     finally:
         ticking.cancel()
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """While trials run, Ctrl-C and SIGTERM cancel this task, which ends them."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
@@ -251,11 +254,11 @@ def _ended_by_signals() -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _pairs(words: Iterable[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(words: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
     for word in words:
         name, equals, model = word.partition("=")
         if not (name and equals and model):
             raise click.BadParameter(f"expected A=B, found {word!r}", param_hint="--map")
-        pairs[name] = model
-    return pairs
+        found[name] = model
+    return found

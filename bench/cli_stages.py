@@ -276,8 +276,9 @@ def _by_stage(asked: Asked, spec: Spec, configurations: Sequence[Configuration])
 async def _run(wanted: Wanted, plan: Plan, folder: Path, manner: Manner) -> Review:
     from bench.job import opened
     from bench.stage_report import to_markdown
-    from bench.stages import review, staged
+    from bench.stages import claim, review, staged
 
+    claim(folder)
     with opened(folder, plan, {}, ()) as job:
         found = staged(job, wanted)
         if not manner.quiet:

@@ -8,8 +8,9 @@ import contextlib
 import difflib
 import importlib.metadata
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bench.aliases import replayed
 from bench.errors import BenchError, PlanError
 from bench.harnesses.installed import HARNESSES, Installed, ask
 from bench.job import Job
@@ -19,6 +20,7 @@ from bench.proxy_client import StateNow, connected
 from bench.sandbox import Isolation, isolation
 from bench.server import DEFAULT_SERVER, Offer, fetch_offer
 from bench.session import Contestant, Server, chosen_models, unknown_models
+from bench.tapes import Tapes, recorded_in
 from bench.task import Task
 from bench.trial import Ground
 
@@ -39,7 +41,10 @@ async def ground(job: Job, plan: Plan, address: Address, environ: Mapping[str, s
     """Raises BenchError and ServerTrouble for what is missing."""
     _check_tasks(plan.tasks)
     asking = [one for one in plan.configurations if one.harness not in MODELLESS]
-    bare = Ground(job.name, job.trials, plan.caps, _version(), {})
+    tapes = await asyncio.to_thread(_tapes, job, plan)
+    bare = Ground(
+        job.name, job.trials, plan.caps, _version(), {}, tapes=tapes, native_names=plan.native_names
+    )
     if not asking:
         yield bare
         return
@@ -52,17 +57,17 @@ async def ground(job: Job, plan: Plan, address: Address, environ: Mapping[str, s
                 own_server(plan.config, job.folder / SERVER_FOLDER, environ)
             )
         offer = await asyncio.to_thread(fetch_offer, url, address.key)
+        offer = offer if plan.replay is None else replayed(offer)
         check_models(offer, asking)
         client = await stack.enter_async_context(connected(offer.url, address.key))
         check_slots(await client.state(), offer, asking, plan.parallel)
-        yield Ground(
-            job=bare.job,
-            folder=bare.folder,
-            caps=bare.caps,
-            hotseat=bare.hotseat,
-            contestants=_contestants(installed, Server(client, offer), walls),
-            client=client,
-        )
+        yield replace(bare, contestants=_contestants(installed, Server(client, offer), walls), client=client)
+
+
+def _tapes(job: Job, plan: Plan) -> Tapes:
+    """Blocks. Raises BenchError for a trial that was never recorded."""
+    recorded = None if plan.replay is None else recorded_in(plan.replay, job.cells)
+    return Tapes(plan.record, recorded, job.name)
 
 
 def _contestants(

@@ -14,18 +14,20 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.errors import BenchError, PlanError
 from bench.plan import Cell, Plan
+from bench.progress import printable
 from bench.results import RESULT, TrialResult, read_result
 from bench.trial import Ground, run_trial
 
 FORMAT = 1
 JOB_FILE, PLAN_FILE, LOCK_FILE, TRIALS = "job.json", "plan.toml", ".lock", "trials"
+IGNORE_FILE, _ALL = ".gitignore", "*\n"
 MAX_JOB_BYTES = 64 * 2**20
 MAX_FAILURES_IN_A_ROW = 5
 """So many trials that could not be run, one after the other, are no accidents: the job stops and says why."""
@@ -68,6 +70,25 @@ def _own(result: TrialResult, cell: Cell, path: Path) -> TrialResult:
 
 
 # --- the folder -----------------------------------------------------------------------------------
+
+
+def begin_apart(folder: Path, known: Collection[str]) -> None:
+    """Make the folder of a job that begins, or take one in which it was begun: a job writes and removes files
+    of fixed names, so a folder with anything but `known` is somebody's own. git sees nothing of it, for it may
+    lie in a repository that is not to be touched. Blocks. Raises BenchError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignoring = folder / IGNORE_FILE
+        others = {path.name for path in folder.iterdir() if not path.name.endswith(".partial")} - set(known)
+        if ignoring.exists() and ignoring.read_bytes()[: len(_ALL) + 1] == _ALL.encode():
+            others.discard(IGNORE_FILE)
+        if others:
+            raise BenchError(
+                f"{folder}: it holds {printable(min(others))} and no such job: take a new folder with --job"
+            )
+        ignoring.write_text(_ALL)
+    except OSError as error:
+        raise BenchError(f"{folder}: no job can be kept there: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -71,9 +71,10 @@ def files_touched(patch: str) -> frozenset[str]:
     return frozenset(change.path for change in changes(patch))
 
 
-def without_comments(patch: str) -> str:
+def without_comments(patch: str, *, with_context: bool = False) -> str:
     """The changed lines of each file without comments and docstrings, and without lines that then say
-    nothing: what the change does, and not what its author says of it. Context and places are left out.
+    nothing: what the change does, and not what its author says of it. Places are left out, and context too
+    unless it is wanted; then hunks are told apart.
 
     A hunk is read on its own: one that begins inside a comment or a string may be read wrongly.
     """
@@ -82,11 +83,12 @@ def without_comments(patch: str) -> str:
         parts += [f"--- {change.path}", *change.headers]
         lexer = _lexer(change.path)
         for hunk in change.hunks:
-            parts += _changed(hunk, lexer)
+            parts += ["@@"] if with_context else []
+            parts += _changed(hunk, lexer, with_context)
     return "\n".join(parts) + ("\n" if parts else "")
 
 
-def _changed(hunk: Hunk, lexer: Lexer | None) -> Iterator[str]:
+def _changed(hunk: Hunk, lexer: Lexer | None, with_context: bool) -> Iterator[str]:
     """Each side is lexed as a whole: what was there before, and what is there now."""
     stripped = {
         mark: iter(_code([line[1:] for line in hunk.lines if line[0] in (mark, " ")], lexer)) for mark in "-+"
@@ -94,8 +96,9 @@ def _changed(hunk: Hunk, lexer: Lexer | None) -> Iterator[str]:
     for line in hunk.lines:
         mark = line[0]
         if mark == " ":
-            for side in stripped.values():
-                next(side)
+            before, _ = (next(side) for side in stripped.values())
+            if with_context and before.strip():
+                yield mark + before
         elif mark in stripped and (code := next(stripped[mark])).strip():
             yield mark + code
 

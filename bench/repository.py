@@ -21,10 +21,18 @@ MAX_SAID_CHARS = 300
 _ALWAYS = (
     *("-c", "core.hooksPath=" + os.devnull),
     *("-c", "core.fsmonitor=false"),
+    *("-c", "core.splitIndex=false"),  # of a temporary index too, it would leave a part in .git
     *("-c", "core.quotePath=false"),
     *("-c", "protocol.allow=never"),  # a partial clone would fetch what it lacks
     "--literal-pathspecs",
 )
+
+
+_KEPT = (
+    *("GIT_CONFIG", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_EXEC_PATH"),
+    *("GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM"),
+)
+"""Of the user's variables: who commits, and how a repository is found."""
 
 
 class GitFailed(BenchError):
@@ -52,7 +60,10 @@ class Repository:
             shown = _git(path, ("rev-parse", "--absolute-git-dir" if bare else "--show-toplevel"))
         except GitFailed as error:
             raise BenchError(f"{path}: no git repository that can be read: {_last(error.said)}") from error
-        return cls(Path(os.fsdecode(shown.removesuffix(b"\n"))), bare)
+        top = os.fsdecode(shown.removesuffix(b"\n"))
+        if top != (plain := top.encode(errors="replace").decode()):
+            raise BenchError(f"{plain}: a name in its path is not UTF-8, and no job can keep it: rename it")
+        return cls(Path(top), bare)
 
     def commit(self, name: str = "HEAD") -> str:
         """Its full name. Raises BenchError."""
@@ -60,7 +71,8 @@ class Repository:
             asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
             return self.git(*asked).decode().strip()
         except GitFailed as error:
-            raise BenchError(f"{self.top}: it has no commit {name}") from error
+            hint = ": commit something first" if name == "HEAD" else ""
+            raise BenchError(f"{self.top}: it has no commit {name}{hint}") from error
 
     def git(self, *arguments: str, stdin: bytes = b"", places: Mapping[str, str] | None = None) -> bytes:
         """What git prints. `places`: variables such as GIT_INDEX_FILE. Blocks. Raises GitFailed."""
@@ -149,7 +161,7 @@ def environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("GIT_") or name.startswith("GIT_CONFIG")
+        if not name.startswith("GIT_") or name.startswith(_KEPT)
     }
     fixed = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     return kept | fixed

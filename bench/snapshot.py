@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import posixpath
 import stat
 import subprocess
 import tarfile
@@ -23,10 +22,14 @@ from typing import IO
 
 from bench.errors import BenchError
 from bench.repository import GIT_TIMEOUT_S, Entry, Repository, environment
+from bench.user_start import as_it_is
 
 MAX_FILES = 50_000
 MAX_BYTES = 256 * 2**20
 """Each candidate has four copies of it: what it works in, git's, what is checked, and the archive's own."""
+
+MTIME = 946_684_800
+"""Of every file, 2000-01-01: archives that are made of them (zip, wheels) take nothing older than 1980."""
 
 MAX_NAMED = 5
 _LFS = b"version https://git-lfs.github.com/spec/v1\n"
@@ -96,17 +99,17 @@ def unpack(archive: Path, folder: Path) -> None:
     """Into a folder that exists. Blocks. Raises BenchError."""
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+            tar.extractall(folder, filter=as_it_is)
     except (OSError, tarfile.TarError) as error:
         raise BenchError(f"{archive}: it cannot be unpacked: {error}") from error
 
 
 def leads_out(path: str, target: str) -> bool:
-    """Whether a link at `path` points beyond the folder that paths are relative to. Pure."""
-    if target.startswith("/"):
-        return True
-    reached = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    return reached == ".." or reached.startswith("../")
+    """Whether a link at `path` points, or could point, beyond the folder that paths are relative to: what
+    goes up after a name may go up from wherever a link of that name leads. Pure."""
+    steps = [step for step in target.split("/") if step not in ("", ".")]
+    ups = next((n for n, step in enumerate(steps) if step != ".."), len(steps))
+    return target.startswith("/") or ups > path.count("/") or ".." in steps[ups:]
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -180,8 +183,9 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _add(tar: tarfile.TarFile, entry: Entry, data: bytes) -> None:
-    """Without time and owner, which would tell equal commits apart."""
+    """Without its own time and owner, which would tell equal commits apart."""
     member = tarfile.TarInfo(entry.path)
+    member.mtime = MTIME
     if entry.is_link:
         member.type, member.linkname = tarfile.SYMTYPE, os.fsdecode(data)
         tar.addfile(member)

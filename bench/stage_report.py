@@ -163,7 +163,7 @@ def _next(review: Review) -> str:
     rest = f"; {plural(unverified, 'item')} unverified: read them" if unverified else ""
     return (
         f"all stages passed their checks{rest}; to take their work over:"
-        f" git -C {shlex.quote(review.record.repository)} apply {shlex.quote(review.job + '/stages.patch')}"
+        f" hotseat bench apply {shlex.quote(review.job)}"
     )
 
 

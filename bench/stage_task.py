@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import SpecError
+from bench.results import UNVERIFIED
 from bench.spec import Spec, Stage
 from bench.task import MAX_TEXT_BYTES, Task, load_task
 from bench.user_start import ARCHIVE
-from bench.user_task import SPARE_S, UNVERIFIED
+from bench.user_task import SPARE_S
 
 TAG = "stages"
 MAX_VERIFIER_S = 24 * 3600.0

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.job import JOB_FILE, Job, Watcher
+from bench.job import JOB_FILE, LOCK_FILE, PLAN_FILE, TRIALS, Job, Watcher, begin_apart
 from bench.patches import changes
 from bench.plan import Cell, Configuration, Plan
 from bench.repository import Repository
@@ -102,10 +102,24 @@ def staged(job: Job, wanted: Wanted) -> Staged:
     if wanted.start_from is None and not wanted.goes_on and kept.kept:
         last = _review(job, wanted.spec, kept, results).stages[len(kept.kept) - 1]
         left = left if last.state in GOOD else ()
-    if left:
-        (job.folder / SPEC_FILE).write_bytes(wanted.text)
-        write_record(job.folder, kept)
+    if not left and kept.kept:
+        _mend_patch(job, kept)
     return Staged(job, wanted, kept, left)
+
+
+def claim(folder: Path) -> None:
+    """Before it is opened: a new folder, or one of such a job. Blocks. Raises BenchError."""
+    if read_record(folder) is None:
+        begin_apart(folder, (JOB_FILE, PLAN_FILE, LOCK_FILE, TRIALS, TASKS, HEAD))
+
+
+def _take_up(staged: Staged) -> None:
+    """What is done again is forgotten when it begins, and no sooner: whoever finds no server has lost
+    nothing."""
+    if staged.left:
+        (staged.job.folder / SPEC_FILE).write_bytes(staged.wanted.text)
+        write_record(staged.job.folder, staged.record)
+        _mend_patch(staged.job, staged.record, is_known=staged.wanted.start_from is None)
 
 
 def _check_same(job: Job, record: Record, wanted: Wanted) -> None:
@@ -139,6 +153,7 @@ async def run_stages(staged: Staged, ground: Ground, watcher: Watcher) -> None:
     """One after the other, until one fails. Cancelling it ends the one that runs, which is done again at the
     next start. Raises BenchError for what cannot be gone on from."""
     record, wanted, job = staged.record, staged.wanted, staged.job
+    await asyncio.to_thread(_take_up, staged)
     for stage in staged.left:
         configuration = wanted.configurations[stage.number - 1]
         task = await asyncio.to_thread(_task, staged, record, stage)
@@ -156,7 +171,7 @@ async def run_stages(staged: Staged, ground: Ground, watcher: Watcher) -> None:
         )
         if not is_finished(result):
             return
-        await asyncio.to_thread(_write_patch, job, stage, cell.trial, record.state)
+        await asyncio.to_thread(_write_patch, job, stage.label, cell.trial, record.state)
         done = (await asyncio.to_thread(review, job, wanted.spec, record)).stages[stage.number - 1]
         if done.state not in GOOD and not wanted.goes_on:
             return
@@ -201,10 +216,23 @@ def _before(past: tuple[StageReview, ...], last: StageReview, patch: Path, state
     return Before(last.stage, last.passed, last.checked, failed, others, last.how_ended)
 
 
-def _write_patch(job: Job, stage: Stage, trial: str, state_name: str) -> None:
+def _mend_patch(job: Job, record: Record, *, is_known: bool = True) -> None:
+    """A start that was killed between a stage's result and its patch left an older one. `is_known`: what is
+    there is of these stages."""
+    path = job.folder / PATCH
+    if not record.kept:
+        path.unlink(missing_ok=True)
+        return
+    last = record.kept[-1]
+    written_ns = path.stat().st_mtime_ns if path.exists() else 0
+    if not is_known or written_ns < (job.trials / last.trial / RESULT).stat().st_mtime_ns:
+        _write_patch(job, last.label, last.trial, record.state)
+
+
+def _write_patch(job: Job, label: str, trial: str, state_name: str) -> None:
     """For the user: of the whole work up to here."""
     outcome = job.folder / ".outcome.tar"
-    start, left = start_of(job.folder / TASKS / stage.label), job.trials / trial / "diff.patch"
+    start, left = start_of(job.folder / TASKS / label), job.trials / trial / "diff.patch"
     next_start(start, left, State(state_name, ""), outcome)
     partial = job.folder / f".{PATCH}.partial"
     partial.write_bytes(difference(job.folder / HEAD, outcome, state_name))

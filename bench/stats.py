@@ -34,7 +34,7 @@ class Interval:
         return self.low <= value <= self.high
 
 
-def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     """Of a share: 0 of 7 is not 0 %. Wilson 1927. The sum of graded rewards may stand for successes: it is
     then wider than need be, as nothing in 0..1 varies more than pass and fail."""
     if n == 0:

@@ -16,18 +16,17 @@ from pathlib import Path
 
 from bench.behaviour import MAX_PROBES
 from bench.errors import TaskError
+from bench.results import UNVERIFIED
 from bench.task import MAX_TEXT_BYTES, Task, load_task
 from bench.user_start import ARCHIVE
 
 CHECK_S = 600.0
 PROBE_S = 60.0
 SPARE_S = 60.0
+MAX_VERIFIER_S = 24 * 3600.0
 MAX_CHECKS = 50
 MAX_COMMAND_CHARS = 4096
 MAX_PROBE_NAME_CHARS = 200
-UNVERIFIED = "unverified"
-"""Tag and score of a task without checks: its reward only says whether anything was changed."""
-
 _HERE = Path(__file__).parent
 _TEST_SH = """#!/usr/bin/env bash
 tests="${HOTSEAT_TESTS:-/tests}"
@@ -66,7 +65,7 @@ class UserTask:
 
 def write_user_task(folder: Path, wanted: UserTask, archive: Path) -> Task:
     """Into a folder that does not exist yet; `archive` is moved into it. Blocks. Raises TaskError."""
-    _check(wanted)
+    check_user_task(wanted)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for place in ("environment", "tests"):
@@ -88,7 +87,8 @@ def slug(words: str, fallback: str = "task") -> str:
     return plain[:64].rstrip("-._") or fallback
 
 
-def _check(wanted: UserTask) -> None:
+def check_user_task(wanted: UserTask) -> None:
+    """Raises TaskError for what no task can be made of."""
     if not wanted.instruction.strip():
         raise TaskError("the prompt is empty: say what is to be done")
     if len(wanted.instruction.encode()) > MAX_TEXT_BYTES:
@@ -98,6 +98,11 @@ def _check(wanted: UserTask) -> None:
     for command in (*wanted.checks, *(probe.command for probe in wanted.probes)):
         if not command.strip() or len(command) > MAX_COMMAND_CHARS:
             raise TaskError(f"expected a command of 1 to {MAX_COMMAND_CHARS} characters: {command[:80]!r}")
+    if wanted.verifier_s > MAX_VERIFIER_S:
+        raise TaskError(
+            f"the checks and probes may take {wanted.verifier_s / 3600:.1f} h in all, more than"
+            f" {MAX_VERIFIER_S / 3600:g} h: lower --check-timeout"
+        )
     _check_names([probe.name for probe in wanted.probes])
 
 

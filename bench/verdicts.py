@@ -45,9 +45,10 @@ class Comparison:
         seen = f"{points}, {bounds}, p = {self.p:.3f}, {tasks}"
         if self.outcome != "no detectable difference":
             return f"{self.a} is {self.outcome} than {self.b} ({seen})"
-        return f"{self.a} and {self.b}: no detectable difference ({seen}; {self._wanted()})"
+        return f"{self.a} and {self.b}: no detectable difference ({seen}; {self.wanted()})"
 
-    def _wanted(self) -> str:
+    def wanted(self) -> str:
+        """What would show a difference, where none was found."""
         if self.tasks < MIN_TASKS:
             return f"fewer than {MIN_TASKS} tasks can show none"
         if self.tasks_needed is None:

@@ -179,7 +179,7 @@ def _extra(result: TrialResult) -> dict[str, Any]:
         "policy": result.policy,
         "outcome": result.outcome,
         "validity": result.validity,
-        "reward": result.reward,
+        "reward": result.verified_reward,
     }
 
 

@@ -89,7 +89,7 @@ def trial_result(result: TrialResult, task: str, job_folder: str) -> dict[str, A
         "agent_execution": _timing(result.started_at + result.overhead_s, finished_at),
         "verifier": _timing(finished_at, finished_at + result.verifier_s),
     }
-    if result.reward is not None:
+    if result.verified_reward is not None:
         made["verifier_result"] = {"rewards": {**result.scores, "reward": result.reward}}
     if result.validity == "INVALID" or result.outcome != "scored":
         made["exception_info"] = {
@@ -231,7 +231,7 @@ def _groups(job: str, results: Sequence[TrialResult]) -> dict[str, list[TrialRes
 
 
 def _eval(results: Sequence[TrialResult]) -> dict[str, Any]:
-    scored = [result for result in results if result.reward is not None]
+    scored = [result for result in results if result.verified_reward is not None]
     rewards: dict[str, list[str]] = {}
     exceptions: dict[str, list[str]] = {}
     for result in scored:

@@ -117,12 +117,16 @@ def _facts(manifest: Manifest, policy: str) -> dict[str, str]:
         "price book": manifest.price_book,
         "isolation": manifest.isolation,
         "cache": manifest.cache,
+        "context cap": "" if manifest.context_cap is None else str(manifest.context_cap),
+        "providers": "replayed" if manifest.replay else "recorded" if manifest.recording else "",
     }
     groups: tuple[tuple[str, Mapping[str, object]], ...] = (
         ("model", _shortened(manifest.models)),
         ("context", manifest.context),
         ("slots", manifest.slots),
+        ("told as", manifest.aliases),
         ("sampling", manifest.sampling),
+        ("sampling where silent", manifest.sampling_defaults),
         ("system prompt", _shortened(manifest.system_sha)),
         ("tools' text", _shortened(manifest.tools_sha)),
     )
@@ -132,8 +136,13 @@ def _facts(manifest: Manifest, policy: str) -> dict[str, str]:
 
 
 def _shortened(hashes: Mapping[str, str]) -> dict[str, str]:
-    """A SHA-256 by its first digits; a provider's id as it is."""
-    return {name: text[:HASH_CHARS] if _is_sha(text) else text for name, text in hashes.items()}
+    """A SHA-256 by its first digits, also one that says of what it is; a provider's id as it is."""
+    return {name: _short(text) for name, text in hashes.items()}
+
+
+def _short(text: str) -> str:
+    kind, colon, digits = text.rpartition(":")
+    return f"{kind}{colon}{digits[:HASH_CHARS]}" if _is_sha(digits) else text
 
 
 def _is_sha(text: str) -> bool:
@@ -160,7 +169,7 @@ def _view(trial: Trial, result: TrialResult) -> TrialView:
         validity=result.validity,
         invalid_because=result.invalid_because,
         is_counted=result.counts,
-        reward=result.reward,
+        reward=result.verified_reward,
         wall_s=result.wall_s,
         active_s=result.active_s,
         cost_usd=cost_of(result),

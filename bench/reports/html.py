@@ -6,13 +6,17 @@ The policy in its head forbids scripts and any resource that is not in the file,
 from __future__ import annotations
 
 from bench.reports import words
-from bench.reports.html_elements import Html, element, joined, named
-from bench.reports.html_figures import colour, cost_points, interval_mark, scatter, time_points
+from bench.reports.html_elements import Html, element, named
+from bench.reports.html_figures import colour, interval_mark
 from bench.reports.html_style import STYLE
 from bench.reports.html_trials import trials_part
-from bench.reports.report import Report, TaskCell
+from bench.reports.map_figure import figure, title_of
+from bench.reports.report import CostMap, Report, TaskCell
 from bench.reports.sections import sections
 from bench.reports.tables import Section, Table
+
+_SAYING = ("verdicts", "map", "convergence", "selection")
+"""Sections whose sentences are what they are there for."""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -69,10 +73,12 @@ def _part(key: str, title: str, *children: Html) -> Html:
 
 def _section(section: Section, report: Report) -> Html:
     lines = [element("li", line) for line in section.lines]
-    kind = "lines verdicts" if section.key == "verdicts" else "lines"
+    kind = "lines verdicts" if section.key in _SAYING else "lines"
     parts = [element("ul", *lines, class_=kind)] if lines else []
     if section.key == "rewards":
-        parts = [*(_drawn(table, report) for table in section.tables), _figures(report), *parts]
+        parts = [*(_drawn(table, report) for table in section.tables), *parts]
+    elif section.key == "map":
+        parts = [*_figures(report), *parts, *(_drawn(table, report) for table in section.tables)]
     elif section.key == "tasks":
         parts = [_task_table(report)]
     else:
@@ -144,27 +150,17 @@ def _task_cell(cell: TaskCell | None, number: int) -> Html:
 # --- figures --------------------------------------------------------------------------------------
 
 
-def _figures(report: Report) -> Html:
-    parts: list[Html] = []
-    by_cost = cost_points(report.configurations)
-    if any(point.x for point in by_cost):
-        title = "Cost of a trial against reward"
-        parts.append(scatter(by_cost, title, "dollars a trial", _dollars, "95 % interval of the mean cost"))
-    by_time = time_points(report.configurations)
-    if by_time:
-        title = "Active time of a trial against reward"
-        parts.append(
-            scatter(by_time, title, "median active time", words.seconds, "the middle half of trials")
-        )
-    absent = {found.name for found in report.configurations if found.competes} - {
-        point.name for point in by_cost
-    }
-    left = [
-        element("p", f"Not drawn against cost, which is not known or has no reward beside it: {name}.")
-        for name in sorted(absent)
-    ]
-    return joined([element("div", *parts, class_="figures"), *left]) if parts or left else Html("")
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:.10f}".rstrip("0").rstrip(".") if amount < 1 else f"${amount:,.2f}"
+def _figures(report: Report) -> list[Html]:
+    """Those of all tasks, and for each tag a fold with its own."""
+    numbers = {found.name: number for number, found in enumerate(report.configurations)}
+    by_tag: dict[str, list[CostMap]] = {}
+    for found in report.maps:
+        if any(point.amount.value for point in found.points):
+            by_tag.setdefault(found.tag, []).append(found)
+    parts = []
+    for tag, maps in by_tag.items():
+        drawn = element("div", *(figure(one, numbers, title_of(one)) for one in maps), class_="figures")
+        head = element("summary", f"Tasks tagged {tag}")
+        inside = element("div", drawn, class_="inside")
+        parts.append(element("details", head, inside) if tag else drawn)
+    return parts

@@ -3,23 +3,39 @@
 COLOURS = 8
 """Told apart by people who see fewer colours, and never by colour alone: shapes and words go with them."""
 
-STYLE = """
-:root {
-  color-scheme: light dark;
+_LIGHT = """
   --page: #ffffff; --panel: #f6f7f9; --ink: #1b1f24; --dim: #59636e; --line: #d5dae0; --grid: #e6e9ed;
   --bad: #b3261e; --good: #17663a; --accent: #1f5fbf;
   --c0: #1f66c7; --c1: #c4590a; --c2: #0b7a5c; --c3: #a63a8e; --c4: #7a6200; --c5: #5f49cc; --c6: #b32d2d;
   --c7: #2f7187;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #14171b; --panel: #1c2026; --ink: #e7eaee; --dim: #9da7b3; --line: #363d47; --grid: #2a3038;
-    --bad: #ff8a80; --good: #63d297; --accent: #7db2ff;
-    --c0: #6fa8ff; --c1: #ff9d4f; --c2: #3fcaa3; --c3: #e68ad3; --c4: #d8b93f; --c5: #a999ff; --c6: #ff7f7f;
-    --c7: #76c1da;
-  }
-}
-* { box-sizing: border-box; }
+"""
+_DARK = """
+  --page: #14171b; --panel: #1c2026; --ink: #e7eaee; --dim: #9da7b3; --line: #363d47; --grid: #2a3038;
+  --bad: #ff8a80; --good: #63d297; --accent: #7db2ff;
+  --c0: #6fa8ff; --c1: #ff9d4f; --c2: #3fcaa3; --c3: #e68ad3; --c4: #d8b93f; --c5: #a999ff; --c6: #ff7f7f;
+  --c7: #76c1da;
+"""
+_SCHEMES = f"""
+:root {{
+  color-scheme: light dark;{_LIGHT}}}
+@media (prefers-color-scheme: dark) {{ :root {{{_DARK}}} }}
+"""
+_MAP = """svg text { font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--ink); }
+svg .dim { fill: var(--dim); }
+svg .name { font-weight: 600; }
+svg .halo { stroke: var(--page); stroke-width: 4px; paint-order: stroke; stroke-linejoin: round; }
+svg .grid { stroke: var(--grid); }
+svg .axis { stroke: var(--dim); }
+svg .leader { stroke: var(--dim); stroke-width: .7; }
+svg .front { stroke: var(--dim); stroke-dasharray: 5 4; fill: none; }
+svg .bar { stroke: var(--c); stroke-width: 2; }
+svg .mark { fill: var(--c); stroke: var(--page); stroke-width: 1.5; }
+"""
+_COLOURS = "".join(f".c{number} {{ --c: var(--c{number}); }}\n" for number in range(COLOURS))
+
+STYLE = (
+    _SCHEMES
+    + """* { box-sizing: border-box; }
 body {
   margin: 0 auto; padding: 24px 20px 64px; max-width: 1120px; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
@@ -53,16 +69,9 @@ figure { margin: 14px 0; }
 figcaption { color: var(--dim); font-size: .85rem; max-width: 90ch; }
 svg { display: block; }
 svg.fits { max-width: 100%; min-width: 360px; height: auto; }
-svg text { font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--ink); }
-svg .dim { fill: var(--dim); }
-svg .name { font-weight: 600; }
-svg .halo { stroke: var(--page); stroke-width: 4px; paint-order: stroke; stroke-linejoin: round; }
-svg .grid { stroke: var(--grid); }
-svg .axis { stroke: var(--dim); }
-svg .front { stroke: var(--dim); stroke-dasharray: 5 4; fill: none; }
-svg .bar { stroke: var(--c); stroke-width: 2; }
-svg .mark { fill: var(--c); stroke: var(--page); stroke-width: 1.5; }
-svg .busy { fill: var(--c); }
+"""
+    + _MAP
+    + """svg .busy { fill: var(--c); }
 svg .waits { fill: url(#hatch); stroke: var(--dim); stroke-width: .7; }
 svg .failed { fill: none; stroke: var(--bad); stroke-width: 2; }
 svg .span { fill: var(--c); opacity: .35; }
@@ -83,4 +92,9 @@ details .inside { padding: 4px 14px 12px; }
 .good { color: var(--good); }
 @media (max-width: 560px) { body { padding: 16px 12px 48px; font-size: 14px; } th, td { padding: 4px 7px; } }
 @media print { details { break-inside: avoid; } nav { display: none; } body { max-width: none; } }
-""" + "".join(f".c{number} {{ --c: var(--c{number}); }}\n" for number in range(COLOURS))
+"""
+    + _COLOURS
+)
+
+SVG_STYLE = f"{_SCHEMES}{_MAP}.page {{ fill: var(--page); }}\n{_COLOURS}"
+"""Of a map that is a file of its own."""

@@ -62,7 +62,7 @@ def _headline(trial: TrialView) -> Html:
         if trial.is_counted
         else trial.validity
         if trial.validity == "INVALID"
-        else "no reward",
+        else "no verified reward",
         class_="good" if trial.is_counted else "bad",
     )
     rest = (

@@ -6,23 +6,29 @@ between jobs is another task: its results stand in rows of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from bench.candidates import Candidate, Field
 from bench.reports.report import JobInfo, Span
 from bench.reports.words import plural
 from bench.results import TrialResult
+from bench.selection.record import SelectionFile
 
 DIGEST_CHARS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class JobResults:
-    """One folder, read. `spans`: by trial, for those whose rows are there."""
+    """One folder, read. `spans`: by trial, for those whose rows are there. `fields`: what candidates left;
+    `selection`: what a judge chose of it. `trouble`: why that could not be read, or ""."""
 
     info: JobInfo
     results: tuple[TrialResult, ...]
     spans: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
+    fields: tuple[Field, ...] = ()
+    selection: SelectionFile | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class Joined:
     trials: tuple[Trial, ...]
     notes: tuple[str, ...]
     names: Mapping[tuple[int, str], str]
+    fields: tuple[Field, ...] = ()
 
 
 def joined(jobs: Sequence[JobResults]) -> Joined:
@@ -61,9 +68,7 @@ def joined(jobs: Sequence[JobResults]) -> Joined:
     trials = [
         Trial(
             job=name,
-            task=f"{result.task} [{result.task_digest[:DIGEST_CHARS]}]"
-            if result.task in versions
-            else result.task,
+            task=_task_name(result.task, result.task_digest, versions),
             configuration=called[place, result.configuration],
             result=result,
             spans=job.spans.get(result.trial, ()),
@@ -73,7 +78,8 @@ def joined(jobs: Sequence[JobResults]) -> Joined:
     ]
     trials.sort(key=lambda trial: (trial.configuration, trial.task, trial.result.attempt, trial.job))
     infos = tuple(_named(job.info, name) for name, job in zip(names, jobs, strict=True))
-    return Joined(infos, tuple(trials), (*_unfinished(infos), *_told_apart(clashing, versions)), called)
+    notes = (*_unfinished(infos), *_told_apart(clashing, versions), *_unread(names, jobs))
+    return Joined(infos, tuple(trials), notes, called, _fields(jobs, called, set(versions)))
 
 
 def _job_names(jobs: Sequence[JobResults]) -> list[str]:
@@ -98,6 +104,39 @@ def _digests(jobs: Sequence[JobResults]) -> dict[str, set[str]]:
         for result in job.results:
             digests.setdefault(result.task, set()).add(result.task_digest)
     return digests
+
+
+def _fields(
+    jobs: Sequence[JobResults], called: Mapping[tuple[int, str], str], versions: Container[str]
+) -> tuple[Field, ...]:
+    """Under the names that tasks and configurations have in this report. Candidates of different jobs are
+    no field: they may not have begun alike."""
+    return tuple(
+        Field(
+            _task_name(found.task, found.task_digest, versions),
+            found.task_digest,
+            found.attempt,
+            tuple(_renamed(one, called[place, one.result.configuration]) for one in found.candidates),
+        )
+        for place, job in enumerate(jobs)
+        for found in job.fields
+    )
+
+
+def _renamed(one: Candidate, configuration: str) -> Candidate:
+    return replace(one, result=one.result.model_copy(update={"configuration": configuration}))
+
+
+def _task_name(task: str, digest: str, versions: Container[str]) -> str:
+    return f"{task} [{digest[:DIGEST_CHARS]}]" if task in versions else task
+
+
+def _unread(names: Sequence[str], jobs: Sequence[JobResults]) -> list[str]:
+    return [
+        f"{name}: how far candidates agree or which was chosen is not said: {job.trouble}"
+        for name, job in zip(names, jobs, strict=True)
+        if job.trouble
+    ]
 
 
 def _named(info: JobInfo, name: str) -> JobInfo:

@@ -13,11 +13,13 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 
 def to_markdown(report: Report) -> str:
-    return "\n".join(_section(section, number) for number, section in enumerate(sections(report)))
+    return "\n".join(
+        section_markdown(section, is_first=number == 0) for number, section in enumerate(sections(report))
+    )
 
 
-def _section(section: Section, number: int) -> str:
-    parts = [f"{'#' if number == 0 else '##'} {escaped(section.title)}", ""]
+def section_markdown(section: Section, *, is_first: bool = False) -> str:
+    parts = [f"{'#' if is_first else '##'} {escaped(section.title)}", ""]
     parts += [f"- {escaped(line)}" for line in section.lines]
     for table in section.tables:
         parts += ["", *_table(table)]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.candidates import Field
+from bench.convergence import Convergence, convergence, repeated
 from bench.reports.anchors import PLAN, anchors
 from bench.reports.comparison import all_pairs, design_of, not_comparable, pairs_of, ratios_of
+from bench.reports.cost_map import maps_of
 from bench.reports.evidence_rows import claim_rows, manifest_rows, node_rows, trial_views
 from bench.reports.joining import JobResults, Joined, joined
 from bench.reports.report import FORMAT, Report
@@ -46,7 +49,16 @@ def report_of(jobs: Sequence[JobResults], wanted: Sequence[tuple[Side, Side]] | 
         manifests=manifest_rows(trials),
         anchors=anchors(configurations) if is_akita else (),
         trials=trial_views(trials),
+        maps=maps_of(trials, SEED),
+        convergence=_convergence(found.fields),
+        selections=tuple(job.selection for job in jobs if job.selection is not None),
     )
+
+
+def _convergence(fields: Sequence[Field]) -> tuple[Convergence, ...]:
+    """Of several configurations at one attempt; then of each at several attempts."""
+    several = [convergence(field) for field in fields if len(field.candidates) > 1]
+    return (*several, *repeated(fields))
 
 
 def _first_notes(found: Joined) -> list[str]:

@@ -11,16 +11,25 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
+from bench.convergence import Convergence
 from bench.results import NodeTotals, Role, Tokens
+from bench.selection.record import SelectionFile
 from bench.stats import Interval
 from bench.verdicts import Comparison
 
 FORMAT: Final = 1
 
-Kind = Literal["infrastructure", "verifier-failed", "INVALID"]
-"""Why a trial is no evidence: it could not be run, not be graded, or was not what it should have been."""
+Kind = Literal["infrastructure", "verifier-failed", "INVALID", "unverified"]
+"""Why a trial is no evidence: it could not be run, not be graded, was not what it should have been, or there
+was nothing to grade it by."""
 
 Measure = Literal["cost", "wall", "active"]
+
+Axis = Literal["usd", "s", "j"]
+"""What a trial takes: dollars, seconds of the active clock, joules."""
+
+Answer = Literal["more for more", "no more for more", "not known"]
+"""What a dearer configuration gets; the last where these trials cannot tell."""
 
 
 MODELLESS = ("oracle", "nop")
@@ -136,6 +145,9 @@ class ConfigurationSummary:
     peak_vram_bytes: int | None
     energy: Energy | None
     findings: tuple[Finding, ...]
+    neighbours: int = 0  # trials at work on the same server, beside one of these, at most
+    models_vram_bytes: int | None = None  # the most of its own models that were loaded at once
+    replayed: int = 0  # trials that recordings answered
 
     @property
     def competes(self) -> bool:
@@ -184,6 +196,70 @@ class Ratio:
     ratio: float | None
     interval: Interval | None
     sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """By one that gets as much or more for as much or less. `is_clear`: so say the 95 % intervals of both
+    differences too, over enough tasks."""
+
+    by: str
+    is_clear: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MapPoint:
+    """One configuration: what it takes and what it gets, means over the same tasks as all others."""
+
+    configuration: str
+    amount: Mean
+    reward: Mean
+    beaten: tuple[Beaten, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    configuration: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Is `dear` worth it where `cheap` would do? Differences of the first less the second, paired by task,
+    with 95 % intervals; `p` is adjusted for all questions of the map. `per_point`: what one more point of a
+    hundred costs; `per_point_interval` None: it has no upper end. `at_least`: what a point costs at the
+    upper end of `points`, where nobody knows whether there is any."""
+
+    dear: str
+    cheap: str
+    tasks: int
+    n_dear: int
+    n_cheap: int
+    points: float
+    points_interval: Interval
+    extra: float
+    extra_interval: Interval
+    p: float
+    answer: Answer
+    per_point: float | None
+    per_point_interval: Interval | None
+    at_least: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostMap:
+    """`tag` "": of all tasks. `tasks`: those that all points have, of `tasks_in_all`. `front`: whom nobody
+    beats, from the cheapest on."""
+
+    tag: str
+    axis: Axis
+    tasks: tuple[str, ...]
+    tasks_in_all: int
+    points: tuple[MapPoint, ...]
+    front: tuple[str, ...]
+    unplaced: tuple[Unplaced, ...]
+    worth: tuple[Worth, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,3 +398,6 @@ class Report:
     manifests: tuple[ManifestRow, ...]
     anchors: tuple[AnchorRow, ...]
     trials: tuple[TrialView, ...]
+    maps: tuple[CostMap, ...] = ()
+    convergence: tuple[Convergence, ...] = ()
+    selections: tuple[SelectionFile, ...] = ()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bench.reports import sections_evidence as evidence
+from bench.reports import sections_map as choosing
 from bench.reports import words
 from bench.reports.report import ConfigurationSummary, Measure, Ratio, Report, TaskCell
+from bench.reports.sections_selection import selection
 from bench.reports.tables import Section, Table, table_of
 
 MAX_KS = 3
@@ -18,8 +20,11 @@ def sections(report: Report) -> list[Section]:
     made: tuple[Callable[[Report], Section | None], ...] = (
         _overview,
         _rewards,
+        choosing.cost_map,
         _verdicts,
         _tasks,
+        choosing.convergence,
+        selection,
         evidence.money,
         evidence.agents,
         evidence.validity,

@@ -52,6 +52,17 @@ def money(report: Report) -> Section | None:
             lines.append(
                 f"{found.name}: energy was read in {found.energy.known_trials} of {found.trials} trials"
             )
+        if found.replayed:
+            lines.append(
+                f"{found.name}: {found.replayed} of {found.trials} trials are replays: recordings answered"
+                " for providers, for nothing, and at another speed"
+            )
+        if found.neighbours and found.peak_vram_bytes is not None:
+            lines.append(
+                f"{found.name}: VRAM is of the whole device, with up to"
+                f" {words.plural(found.neighbours, 'other trial')} at once; its own models took"
+                f" {words.gibibytes(found.models_vram_bytes)} at most"
+            )
     return Section("money", "Cost, tokens, machine", tuple(lines), tables)
 
 

@@ -1,7 +1,8 @@
 """What each configuration came to: one ConfigurationSummary, and one TaskCell for each of its tasks. Pure.
 
-Rewards and clocks are of trials that count; money and tokens are of all; delegations are of VALID trials,
-because a sub-agent that could not answer makes a trial INVALID and is no "0 delegations".
+Rewards are of trials that count; clocks of these, and of those that only lack checks; money and tokens are
+of all; delegations are of VALID trials, because a sub-agent that could not answer makes a trial INVALID and
+is no "0 delegations".
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from bench.stats import (
 )
 
 SUCCESS = 1.0
+UNCHECKED = "nothing checked what it made"
 KS = (1, 2, 3, 5, 10)
 
 
@@ -71,6 +73,7 @@ def cost_of(result: TrialResult) -> Decimal | None:
 def _summary(name: str, trials: Sequence[Trial], seed: int) -> ConfigurationSummary:
     results = [trial.result for trial in trials]
     evidence = [result for result in results if result.counts]
+    timed = [result for result in results if result.ended]
     successes = sum(_is_success(result) for result in evidence)
     tokens = sum((result.tokens for result in results), Tokens())
     nodes = [node for result in results for node in result.nodes]
@@ -85,15 +88,15 @@ def _summary(name: str, trials: Sequence[Trial], seed: int) -> ConfigurationSumm
         counted=len(evidence),
         excluded=dict(Counter(kind for result in results if (kind := _kind(result)) is not None)),
         outcomes=dict(sorted(Counter(result.outcome for result in results).items())),
-        reward=_mean_reward(suite_of(trials), seed),
+        reward=reward_mean(suite_of(trials), seed),
         reward_if_excluded=_if_excluded(trials),
         success=Share(successes, len(evidence), wilson(successes, len(evidence))),
         pass_at=_over_tasks(trials, pass_at_k),
         pass_power=_over_tasks(trials, pass_power_k),
         cost=_cost(trials, successes, seed),
-        wall=quartiles([result.wall_s for result in evidence]),
-        active=quartiles([result.active_s for result in evidence]),
-        overhead=quartiles([result.overhead_s for result in evidence]),
+        wall=quartiles([result.wall_s for result in timed]),
+        active=quartiles([result.active_s for result in timed]),
+        overhead=quartiles([result.overhead_s for result in timed]),
         tokens=tokens,
         cached_share=tokens.cached / tokens.input if tokens.input else None,
         requests=sum(node.requests for node in nodes),
@@ -106,6 +109,11 @@ def _summary(name: str, trials: Sequence[Trial], seed: int) -> ConfigurationSumm
         ),
         energy=_energy(results),
         findings=_findings(results),
+        neighbours=max((result.neighbours for result in results), default=0),
+        models_vram_bytes=max(
+            (r.models_vram_bytes for r in results if r.models_vram_bytes is not None), default=None
+        ),
+        replayed=sum(bool(result.manifest.replay) for result in results),
     )
 
 
@@ -128,7 +136,7 @@ def _models(results: Iterable[TrialResult]) -> dict[Role, tuple[str, ...]]:
 # --- rewards --------------------------------------------------------------------------------------
 
 
-def _mean_reward(suite: dict[str, list[float]], seed: int) -> Mean | None:
+def reward_mean(suite: dict[str, list[float]], seed: int) -> Mean | None:
     if not suite:
         return None
     n = sum(len(rewards) for rewards in suite.values())
@@ -296,12 +304,15 @@ def _kind(result: TrialResult) -> Kind | None:
         return None
     if result.outcome == "infrastructure":
         return "infrastructure"
-    return "INVALID" if result.reward is not None else "verifier-failed"
+    if result.reward is None:
+        return "verifier-failed"
+    return "INVALID" if result.validity == "INVALID" else "unverified"
 
 
 def _excluded(trial: Trial, kind: Kind) -> Excluded:
     result = trial.result
     said = (result.error,) if kind == "verifier-failed" and result.error else ()
+    said = (UNCHECKED,) if kind == "unverified" else said
     return Excluded(
         trial=result.trial,
         task=trial.task,
@@ -309,6 +320,6 @@ def _excluded(trial: Trial, kind: Kind) -> Excluded:
         attempt=result.attempt,
         kind=kind,
         reasons=(*said, *result.invalid_because) or ("no reason was given",),
-        reward=result.reward,
+        reward=result.verified_reward,
         cost_usd=cost_of(result),
     )

@@ -11,7 +11,9 @@ from bench.results import Role
 Key = Literal[
     "overview",
     "rewards",
+    "map",
     "verdicts",
+    "convergence",
     "tasks",
     "money",
     "agents",
@@ -20,6 +22,8 @@ Key = Literal[
     "claims",
     "anchors",
     "manifest",
+    "selection",
+    "calibration",
 ]
 ROLE_WORDS: dict[Role, str] = {
     "main": "main",

@@ -24,10 +24,10 @@ def to_terminal(report: Report, width: int = DEFAULT_WIDTH, only: Container[str]
     """`only`: the keys of the sections that are wanted."""
     width = max(width, MIN_WIDTH)
     chosen = [section for section in sections(report) if only is None or section.key in only]
-    return "\n".join(_section(section, width) for section in chosen)
+    return "\n".join(section_text(section, width) for section in chosen)
 
 
-def _section(section: Section, width: int) -> str:
+def section_text(section: Section, width: int) -> str:
     parts = [section.title.upper(), *(_wrapped(line, width) for line in section.lines)]
     for table in section.tables:
         parts += ["", table_text(table, width)]

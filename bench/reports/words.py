@@ -74,6 +74,8 @@ def gibibytes(value: int | None) -> str:
 
 def joules(value: float) -> str:
     """Watt-hours once they are worth one."""
+    if 0 < value < 9.5:
+        return f"{value:.2g} J"
     return f"{value:.0f} J" if value < 3600 else f"{value / 3600:,.1f} Wh"
 
 

@@ -5,7 +5,7 @@ coding harnesses offer them; rounds alternate who goes first, prefill is left ou
 median of the rounds' ratios. On a busy machine CPU time says more: all of it
 (with --threads 1), and that of drawing alone.
 Compile: the same 30 tools with a kilobyte of description each, never from the cache. Validity: 20 tool
-schemas at temperature 1, ten seeds each, as required calls and as JSON documents; answers cut at
+schemas, ten seeds each, as required calls and as JSON documents; answers cut at
 max_tokens are counted apart.
 
 Examples:
@@ -48,16 +48,39 @@ PROMPT = (
 @click.option("--rounds", default=8, show_default=True, help="Of the speed measurement.")
 @click.option("--tries", default=200, show_default=True, help="Answers of each kind; 0 for none.")
 @click.option("--max-tokens", default=200, show_default=True, help="Of those answers.")
+@click.option("--temperature", default=1.0, show_default=True, help="Of those answers.")
+@click.option("--top-k", default=0, show_default=True, help="Of those answers; 0: every token may be drawn.")
+@click.option("--min-p", default=0.0, show_default=True, help="Of those answers.")
 @click.option("--threads", default=2, show_default=True)
-def main(model: Path | None, rounds: int, tries: int, max_tokens: int, threads: int) -> None:
+def main(
+    model: Path | None,
+    rounds: int,
+    tries: int,
+    max_tokens: int,
+    temperature: float,
+    top_k: int,
+    min_p: float,
+    threads: int,
+) -> None:
     bench = Bench(model or demo_model("smollm2"), slots=AT_ONCE, n_ctx=512 + max_tokens, threads=threads)
     tools = harness_tools(described=True)
     compile_time(bench, tools)
-    speed(bench, tools, rounds)
+    if rounds:
+        speed(bench, tools, rounds)
     if tries:
-        required_calls(bench, tools[:20], tries, max_tokens)
-        documents(bench, tools[:20], tries, max_tokens)
+        wishes = Wishes(tries, max_tokens, Sampling(temperature=temperature, top_k=top_k, min_p=min_p))
+        required_calls(bench, tools[:20], wishes)
+        documents(bench, tools[:20], wishes)
     bench.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Of the answers that must be valid."""
+
+    tries: int
+    max_tokens: int
+    sampling: Sampling
 
 
 def required(tools: tuple[Tool, ...], *, parallel: bool) -> ToolCalls:
@@ -157,11 +180,11 @@ def pace(bench: Bench, ask: Ask) -> Pace:
     return Pace(1000 * decode_s / n_tokens, 1000 * cpu_s / n_tokens, 1000 * draw_s / n_tokens)
 
 
-def required_calls(bench: Bench, tools: tuple[Tool, ...], tries: int, max_tokens: int) -> None:
+def required_calls(bench: Bench, tools: tuple[Tool, ...], wishes: Wishes) -> None:
     """Each try offers one tool alone, or, every other time, three others with it."""
     asks: list[Ask] = []
     offers: list[dict[str, Tool]] = []
-    for number in range(tries):
+    for number in range(wishes.tries):
         tool = tools[number % len(tools)]
         others = random.Random(number).sample(tools, 3) if number // len(tools) % 2 else ()
         offered = {one.name: one for one in (tool, *others)}
@@ -173,11 +196,11 @@ def required_calls(bench: Bench, tools: tuple[Tool, ...], tries: int, max_tokens
         call = json.loads(text.strip().removeprefix("<tool_call>").removesuffix("</tool_call>"))
         jsonschema.validate(call["arguments"], offers[number][call["name"]].parameters)
 
-    report("required_calls_valid", answered(bench, asks, max_tokens), check, max_tokens)
+    report("required_calls_valid", answered(bench, asks, wishes), check, wishes)
 
 
-def documents(bench: Bench, tools: tuple[Tool, ...], tries: int, max_tokens: int) -> None:
-    schemas = [tools[number % len(tools)].parameters for number in range(tries)]
+def documents(bench: Bench, tools: tuple[Tool, ...], wishes: Wishes) -> None:
+    schemas = [tools[number % len(tools)].parameters for number in range(wishes.tries)]
     asks = [
         Ask(
             PROMPT.format(question="Write short arguments of the tool as JSON, nothing else."),
@@ -190,18 +213,18 @@ def documents(bench: Bench, tools: tuple[Tool, ...], tries: int, max_tokens: int
     def check(text: str, number: int) -> None:
         jsonschema.validate(json.loads(text), schemas[number])
 
-    report("json_schema_documents_valid", answered(bench, asks, max_tokens), check, max_tokens)
+    report("json_schema_documents_valid", answered(bench, asks, wishes), check, wishes)
 
 
-def answered(bench: Bench, asks: list[Ask], max_tokens: int) -> list[Answer]:
+def answered(bench: Bench, asks: list[Ask], wishes: Wishes) -> list[Answer]:
     answers: list[Answer] = []
     for start in range(0, len(asks), AT_ONCE):
-        answers += bench.answers(asks[start : start + AT_ONCE], Sampling(temperature=1.0), max_tokens)
+        answers += bench.answers(asks[start : start + AT_ONCE], wishes.sampling, wishes.max_tokens)
         note(f"{len(answers)} of {len(asks)}")
     return answers
 
 
-def report(name: str, answers: list[Answer], check: Callable[[str, int], None], max_tokens: int) -> None:
+def report(name: str, answers: list[Answer], check: Callable[[str, int], None], wishes: Wishes) -> None:
     """The share of ended answers that `check` finds nothing wrong with."""
     faults: list[str] = []
     for number, answer in enumerate(answers):
@@ -218,7 +241,9 @@ def report(name: str, answers: list[Answer], check: Callable[[str, int], None], 
         tries=len(answers),
         ended=ended,
         cut_at_max_tokens=len(answers) - ended,
-        max_tokens=max_tokens,
+        max_tokens=wishes.max_tokens,
+        temperature=wishes.sampling.temperature,
+        cut=[f"{number}: …{one.text[-60:]}" for number, one in enumerate(answers) if not one.ended][:20],
         faults=faults[:5],
         **machine(),
     )

@@ -40,6 +40,7 @@ TASKS = (
     "smoke",
     "write-tests",
 )
+MANY_FILES = ("migrate", "research")
 ATTEMPTS = 5
 
 
@@ -151,7 +152,7 @@ def _identity(contender: Contender, task: str, attempt: int, trial: str) -> dict
         "trial": trial,
         "task": task,
         "task_digest": (task.encode().hex() + "0" * 64)[:64],
-        "tags": ("python",),
+        "tags": ("python", "many-files") if task.startswith(MANY_FILES) else ("python",),
         "configuration": contender.name,
         "attempt": attempt,
         "seed": attempt,

@@ -78,6 +78,20 @@ def test_the_same_change_with_other_comments_is_the_same(tmp_path: Path) -> None
     assert clusters([]) == []
 
 
+@pytest.mark.parametrize(("path", "groups"), [("app.py", [["a"], ["b"]]), ("app.js", [["a", "b"]])])
+def test_a_line_that_moved_into_another_block_is_another_change_of_python(
+    tmp_path: Path, path: str, groups: list[list[str]]
+) -> None:
+    for name, depth in (("a", 4), ("b", 8)):
+        folder = trial(tmp_path, name)
+        (folder / "diff.patch").write_text(
+            f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -1,2 +1,3 @@\n"
+            f" for x in y:\n     z(x)\n+{' ' * depth}done()\n"
+        )
+    (field,) = fields_of(tmp_path)
+    assert members(clusters(field.candidates)) == groups
+
+
 def test_behaviour_counts_where_all_were_probed(tmp_path: Path) -> None:
     probed(trial(tmp_path, "a"), one="1", two="2")
     probed(trial(tmp_path, "b"), two="2", one="1")

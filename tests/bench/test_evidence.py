@@ -103,6 +103,22 @@ def test_a_sum_with_an_unknown_price_is_not_known() -> None:
     assert energy_of([row(1, 0, 1, energy_j=2.0), row(2, 0, 1)]) == 2.0
 
 
+def test_what_a_recording_answered_was_paid_for_before() -> None:
+    rows = [
+        row(1, 0, 1),
+        row(2, 1, 2, price_source="replay"),
+        row(3, 2, 3, price_source="replay", cost_usd=None),
+    ]
+    assert cost_of(rows) == Decimal("0.01")
+    assert wire_of(rows, 0).usd == Decimal("0.01")
+
+
+def test_a_sub_agent_is_named_as_in_the_configuration() -> None:
+    rows = [row(1, 0, 1, requested_model="model-1"), sub(2, 1, 2, requested_model="model-2", status=404)]
+    (reason,) = reasons_against(rows, BOTH, names={"model-1": "big", "model-2": "little"})
+    assert reason.startswith("a sub-agent on little was never answered")
+
+
 def test_overlapping_sub_agents_are_seen_to_overlap() -> None:
     rows = [sub(1, 0, 10, "a"), sub(2, 4, 12, "b"), sub(3, 5, 6, "a"), row(4, 20, 30)]
     assert parallel_s(rows) == 6

@@ -52,6 +52,18 @@ def test_what_a_plan_says(tmp_path: Path) -> None:
     assert [task.name for task in read.tasks] == ["smoke"]
 
 
+def test_how_its_runs_are_held(tmp_path: Path) -> None:
+    read = plan(tmp_path)
+    assert (read.native_names, read.record, read.replay) == (False, False, None)
+    assert [one.context for one in read.configurations] == [None] * 3
+    given = 'context = 16384\nnative_names = true\nreplay = "../jobs/friday"\n'
+    own = "[configurations.both]"
+    read = plan(tmp_path, PLAN.replace(own, f"{given}{own}\ncontext = 4096", 1))
+    assert [one.context for one in read.configurations] == [4096, 16384, 16384]
+    assert (read.native_names, read.replay) == (True, tmp_path / "../jobs/friday")
+    assert plan(tmp_path, PLAN.replace("seed = 7", "record = true")).record
+
+
 def test_every_cell_once_interleaved_and_the_same_again(tmp_path: Path) -> None:
     read = plan(tmp_path)
     cells = read.cells()
@@ -93,7 +105,7 @@ def test_other_models_in_their_place(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ('name = "demo"', 'nam = "demo"', "name: Field required"),
-        ("attempts = 3", "attempts = 0", "attempts: .* greater than or equal to 1, found '0'"),
+        ("attempts = 3", "attempts = 0", "attempts: .* greater than or equal to 1, found 0"),
         ('"10m"', '"10 min"', "caps.wall: .* expected a duration"),
         ('"opencode"', '"aider"', "configurations.both.harness"),
         ('main = "big"\nsub', "sub", "configurations.both.main: opencode takes a main model"),
@@ -101,6 +113,8 @@ def test_other_models_in_their_place(tmp_path: Path) -> None:
         ('"smoke"', "{ n = 3 }", "expected a name"),
         ('["smoke"]', '["smoke", "smoke"]', "the same name"),
         ("attempts = 3", "attempts = 1000\nfoo = 1", "foo: Extra inputs"),
+        ("attempts = 3", "context = 10", "context: .* greater than or equal to 1024, found 10"),
+        ("attempts = 3", 'record = true\nreplay = "x"', "records or replays, not both"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -16,9 +16,11 @@ from bench.proxy_client import (
     MAX_ANSWER_BYTES,
     PAGE,
     RECENT_ROWS,
+    ModelNow,
     ProxyClient,
     RunFeed,
     RunWish,
+    StateNow,
     connected,
 )
 from tests.proxy.rig import Setup, question, run, serving
@@ -174,7 +176,8 @@ def test_a_run_on_a_real_server(tmp_path: Path) -> None:
         scripts = {"one": "[model]\nmemory_bytes = 1000\n", "two": "[model]\nmemory_bytes = 1000\n"}
         setup = Setup(models=scripts, api_keys=("the-key",))
         async with serving(tmp_path, setup) as rig, connected(rig.url, "the-key") as client:
-            ticket = await client.begin_run(RunWish("a-run", ("one",), ttl_s=60.0))
+            wish = RunWish("a-run", ("one",), ttl_s=60.0, aliases={"model-1": "one"}, context=2048)
+            ticket = await client.begin_run(wish)
             assert ticket.token not in repr(ticket)
             with pytest.raises(ProxyError, match="under way"):
                 await client.begin_run(RunWish("a-run", ("one",), ttl_s=60.0))
@@ -193,8 +196,11 @@ def test_a_run_on_a_real_server(tmp_path: Path) -> None:
             older = await client.newest("a-run", 10, until=newest.rows[0].started_at)
             assert len(older.rows) == 2
             assert len((await client.settled("a-run")).rows) == 3
-            await client.end_run("a-run")
-            await client.end_run("a-run")  # ended already: no error
+            assert (await client.model_file("model-1"), await client.model_file("nobody")) == ("", "")
+            assert (await client.model_file("one")).startswith("sampled-sha256:")
+            ended = await client.end_run("a-run")
+            assert (ended.loads, ended.load_waits, dict(ended.sampling)) == (1, 1, {"unattributed": ("",)})
+            assert (await client.end_run("a-run")).loads is None  # ended already: no error
             with pytest.raises(ProxyError, match=r"no such|does not exist"):
                 await client.load("three")
 
@@ -214,3 +220,22 @@ def test_what_is_under_way_is_counted(tmp_path: Path) -> None:
             assert (listed.in_flight, [row.status for row in listed.rows]) == (0, [499])
 
     run(main())
+
+
+def test_of_its_own_models_the_most_that_were_there_at_once(tmp_path: Path) -> None:
+    def state(used: int | None, **models: tuple[str, int]) -> StateNow:
+        there = {n: ModelNow(n, at, 1, "", footprint_bytes=size) for n, (at, size) in models.items()}
+        return StateNow(there, 0, used)
+
+    async def main() -> None:
+        async with connected("http://127.0.0.1:9", None) as client:
+            feed = RunFeed(client, "run", has_gpu=True, models=("a", "b"))
+            feed.saw_memory(state(50, a=("ready", 10), b=("unloaded", 20), c=("ready", 100)))
+            feed.saw_memory(state(90, a=("unloading", 10), b=("loading", 20)))
+            feed.saw_memory(state(70, a=("failed", 10), b=("ready", 20)))
+            assert (feed.peak_bytes, feed.peak_models_bytes) == (90, 30)
+            bare = RunFeed(client, "run", models=("a",))
+            bare.saw_memory(state(None, a=("ready", 10)))
+            assert (bare.peak_bytes, bare.peak_models_bytes) == (None, None)
+
+    asyncio.run(main())

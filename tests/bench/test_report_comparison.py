@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bench.power import ASSUMED, detectable_difference
-from bench.reports.html_figures import time_points
 from bench.reports.recomputed import report_of
 from bench.results import Manifest, TrialResult
 from tests.bench.report_results import job, not_run, report, result
@@ -74,7 +73,7 @@ def test_oracle_and_nop_compete_with_nobody() -> None:
     assert [(pair.comparison.a, pair.comparison.b) for pair in found.pairs] == [("a", "b")]
     assert found.design is not None
     assert found.design.tasks == 7
-    assert [point.name for point in time_points(found.configurations)] == ["a", "b"]
+    assert {point.configuration for map_ in found.maps for point in map_.points} == {"a", "b"}
     asked = report_of([job(trials)], [((0, "o"), (0, "a"))])
     assert [pair.comparison.a for pair in asked.pairs] == ["o"]
 
@@ -147,6 +146,24 @@ def test_what_cannot_be_compared_is_said() -> None:
     said = "a and b cannot be compared: no task has trials of both that count."
     assert said in found.notes
     assert any(note.startswith("a and c cannot be compared") for note in found.notes)
+
+
+def test_what_nothing_checked_is_no_success_and_is_compared_with_nobody() -> None:
+    """A race without checks: whoever changed something has the reward 1."""
+    unverified = {"scores": {"unverified": 1.0}, "reward": 1.0}
+    found = report(
+        *(result(name, f"t{n}", **unverified) for name in "ab" for n in range(8)),
+        result("b", "checked", reward=1.0),
+    )
+    a, b = found.configurations
+    assert (a.reward, a.success.count, a.success.n, a.counted, a.pass_at) == (None, 0, 0, 0, {})
+    assert (b.success.count, b.success.n, b.cost.per_success_usd) == (1, 1, Decimal("2.25"))
+    assert a.excluded == {"unverified": 8}
+    assert a.wall is not None  # how long it took is known all the same
+    assert found.excluded[0].reasons == ("nothing checked what it made",)
+    assert (found.pairs, found.ratios, found.design) == ((), (), None)
+    assert "a and b cannot be compared: no task has trials of both that count." in found.notes
+    assert {view.reward for view in found.trials if view.configuration == "a"} == {None}
 
 
 def test_configurations_of_one_name_are_told_apart_by_their_jobs() -> None:

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from bench.reports.evidence_rows import spans_of
 from bench.reports.html import to_html
-from bench.reports.html_figures import Point, Scale, nice_step, pareto, scatter
+from bench.reports.html_figures import Scale, nice_step
 from bench.reports.html_trials import MAX_DRAWN, lanes_of, pieces
 from bench.reports.joining import JobResults
 from bench.reports.recomputed import report_of
 from bench.reports.report import JobInfo, Report, Span
 from bench.results import NodeTotals
-from bench.stats import Interval
 from tests.bench.report_results import HELPER, node, not_run, report, result
 from tests.bench.simulated_job import CONTENDERS, simulated
 from tests.bench.test_report_views import small
@@ -190,16 +189,6 @@ def test_rows_are_on_the_clock_of_their_nodes() -> None:
 # --- figures ------------------------------------------------------------------------------------
 
 
-def point(name: str, x: float, y: float) -> Point:
-    return Point(name, 0, x, Interval(x, x), y, Interval(y, y))
-
-
-def test_the_pareto_front_has_who_is_beaten_by_nobody() -> None:
-    points = [point("dear", 9, 0.9), point("same", 9, 0.8), point("cheap", 1, 0.2), point("beaten", 2, 0.1)]
-    assert [found.name for found in pareto(points)] == ["cheap", "dear"]
-    assert len(pareto([point("a", 1, 0.5), point("b", 1, 0.5)])) == 2
-
-
 @pytest.mark.parametrize(("span", "step"), [(1.0, 0.2), (0.4, 0.1), (7.0, 2.0), (26.0, 10.0), (3e-7, 1e-7)])
 def test_ticks_are_round(span: float, step: float) -> None:
     assert nice_step(span) == pytest.approx(step)
@@ -210,11 +199,6 @@ def test_a_logarithmic_axis() -> None:
     assert [scale.at(tick) for tick in scale.ticks()] == pytest.approx([0.0, 100.0, 200.0, 300.0])
 
 
-def test_many_points_in_one_place_are_drawn() -> None:
-    points = [point(f"a-rather-long-name-{n}", 1.0, 0.5) for n in range(12)]
-    Page(scatter(points, "t", "dollars", str, "x"))
-
-
 def test_what_has_no_known_cost_is_named_beside_the_figure() -> None:
     page = Page(to_html(report(result("a"), result("b", cost_usd=None))))
-    assert "Not drawn against cost, which is not known or has no reward beside it: b." in page.text
+    assert "Not on the map by dollars: b (cost is known of 0 of 1 trial)" in page.text

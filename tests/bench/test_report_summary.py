@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.reports.report import Finding, NodeRow, Quartiles
+from bench.reports.sections import sections
 from bench.results import Claimed, Gap, Manifest, Tokens
 from bench.stats import Interval
 from tests.bench.report_results import HELPER, job, node, not_run, report, result
@@ -221,6 +222,21 @@ def test_the_machine() -> None:
     assert found.findings == (Finding("read ../x", 2), Finding("wrote tests/", 1))
     [none] = report(result()).configurations
     assert (none.energy, none.peak_vram_bytes) == (None, None)
+
+
+def test_a_machine_that_was_shared_and_answers_that_were_replayed_are_said() -> None:
+    tape = result().manifest.model_copy(update={"replay": "friday-smoke"})
+    found = report(
+        result(peak_vram_bytes=9 * 2**30, neighbours=1, models_vram_bytes=2 * 2**30),
+        result(attempt=2, neighbours=3, manifest=tape),
+    )
+    [one] = found.configurations
+    assert (one.neighbours, one.models_vram_bytes, one.replayed) == (3, 2 * 2**30, 1)
+    lines = "\n".join(line for section in sections(found) for line in section.lines)
+    assert "1 of 2 trials are replays" in lines
+    assert "with up to 3 other trials at once; its own models took 2.0 GiB at most" in lines
+    keys = {row.key for row in found.manifests}
+    assert "providers" in keys
 
 
 # --- tasks, nodes, claims ---------------------------------------------------------------------------

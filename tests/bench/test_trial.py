@@ -80,8 +80,11 @@ def the_cell(task: Task, **given: Any) -> Cell:
 
 
 @contextlib.asynccontextmanager
-async def place(folder: Path, scripts: dict[str, str] = SCRIPTS) -> AsyncIterator[Place]:
-    async with serving(folder, Setup(models=scripts)) as rig, connected(rig.url, None) as client:
+async def place(
+    folder: Path, scripts: dict[str, str] = SCRIPTS, budget_bytes: int = 2**40
+) -> AsyncIterator[Place]:
+    setup = Setup(models=scripts, budget_bytes=budget_bytes)
+    async with serving(folder, setup) as rig, connected(rig.url, None) as client:
         offer = await asyncio.to_thread(fetch_offer, rig.url, None)
         contestant = Contestant(Installed(StandIn(""), INTERPRETER, "1.2.3"), Server(client, offer), OPEN)
         trials = folder / "trials"
@@ -109,6 +112,11 @@ def test_a_trial_from_its_workspace_to_its_result(tmp_path: Path) -> None:
             assert result.manifest.context == {"big": 4096, "little": 4096}
             assert result.manifest.cache == "cold"
             assert (result.swaps, result.wall_s > 0, result.verifier_s > 0) == (0, True, True)
+            assert (result.load_waits, result.neighbours, result.server_swaps) == (0, 0, 0)
+            assert result.manifest.aliases == {"big": "model-1", "little": "model-2"}
+            assert set(result.manifest.models) == {"big", "little"}
+            assert result.manifest.models["big"].startswith("sampled-sha256:")
+            assert result.manifest.sampling == dict.fromkeys(("main", "subagent"), "max_tokens=100")
             assert "+ready" in here.kept("diff.patch")
             assert len(here.kept("rows.jsonl").splitlines()) == 3
             assert '"text": "done"' in here.kept("build.stdout")
@@ -119,6 +127,93 @@ def test_a_trial_from_its_workspace_to_its_result(tmp_path: Path) -> None:
             again = await here.tried(program)
             assert again.manifest.cache == "warm"
             assert again.run != result.run
+
+    run(main())
+
+
+def test_a_harness_is_told_neutral_names_unless_the_plan_says_otherwise(tmp_path: Path) -> None:
+    async def main() -> None:
+        told = 'say(text=MAIN + " " + SUBS["helper"], session=SESSION)\n'
+        async with place(tmp_path) as here:
+            result = await here.tried('ask("one")\n' + told)
+            assert (result.validity, '"model-1 model-2"' in here.kept("build.stdout")) == ("VALID", True)
+            rows = [json.loads(line) for line in here.kept("rows.jsonl").splitlines()]
+            assert [(row["requested_model"], row["model"]) for row in rows] == [("model-1", "big")]
+            ground = replace(here.with_program('ask("one")\n' + told), native_names=True)
+            result = await run_trial(the_cell(named_task("smoke")), ground)
+            assert (result.validity, '"big little"' in here.kept("build.stdout")) == ("VALID", True)
+            assert result.manifest.aliases == {}
+
+    run(main())
+
+
+def test_a_cap_on_the_context_is_told_and_kept(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with place(tmp_path) as here:
+            program = 'assert ask("word " * 2000) == "400"; ask("one")\n' + END
+            result = await here.tried(program, context=1024)
+            assert (result.validity, result.outcome) == ("VALID", "scored"), result
+            assert (result.manifest.context_cap, set(result.manifest.context.values())) == (1024, {1024})
+            refused, _ = (json.loads(line) for line in here.kept("rows.jsonl").splitlines())
+            assert refused["code"] == "context_length_exceeded"
+
+    run(main())
+
+
+def test_loads_are_counted_for_the_trial_whose_requests_made_them_necessary(tmp_path: Path) -> None:
+    """The models do not fit together. Each trial's own: the other's are not its doing."""
+
+    async def main() -> None:
+        async with place(tmp_path, budget_bytes=15) as here:
+            program = 'ask("one"); ask("chore", SUBS["helper"], "agent-1"); ask("two")\n' + END
+            result = await here.tried(program)
+            assert (result.swaps, result.load_waits, result.server_swaps) == (2, 2, 2)
+            assert result.waited_s > 0
+            calm = await here.tried('ask("one")\n' + END, subagents={})
+            assert (calm.swaps, calm.load_waits) == (0, 0)
+
+    run(main())
+
+
+def test_two_trials_at_once_say_that_they_were_not_alone(tmp_path: Path) -> None:
+    """They wait for each other's word in a file."""
+
+    async def main() -> None:
+        meeting = (
+            f'here = pathlib.Path("{tmp_path}"); (here / SESSION).write_text("")\n'
+            'while len(list(here.glob("meet-*"))) < 2: time.sleep(0.02)\n'
+        )
+        async with place(tmp_path) as here:
+            programs = [f'ask("x"); SESSION = "meet-{i}"\n{meeting}{END}' for i in range(2)]
+            async with asyncio.TaskGroup() as group:
+                trials = [
+                    group.create_task(run_trial(the_cell(named_task("smoke"), name=f"pair{i}"), ground))
+                    for i, ground in enumerate(map(here.with_program, programs))
+                ]
+            results = [trial.result() for trial in trials]
+            assert [(one.neighbours, one.validity) for one in results] == [(1, "VALID")] * 2
+
+    run(main())
+
+
+def test_a_circle_ends_a_trial(tmp_path: Path) -> None:
+    """The same two answers again and again: by their digests, which the rows have."""
+
+    async def main() -> None:
+        turns = '[[turn]]\nmatch = {{ user_contains = "{}" }}\ntext = "{} again"\n'
+        scripts = {**SCRIPTS, "big": turns.format("left", "right") + turns.format("right", "left")}
+        async with place(tmp_path, scripts) as here:
+            result = await here.tried('said = "left"\nwhile True: said = ask(said)')
+            assert (result.why_ended, result.outcome, result.validity) == ("loop", "capped", "VALID")
+            shas = [json.loads(line)["answer_sha"] for line in here.kept("rows.jsonl").splitlines()]
+            assert len(set(shas)) == 2
+            assert len(shas) >= 12
+            varied = 'for i in range(40): ask("say " + str(i))\n' + END
+            echo = {**SCRIPTS, "big": ""}
+        (tmp_path / "echo").mkdir()
+        async with place(tmp_path / "echo", echo) as here:
+            result = await here.tried(varied)
+            assert (result.why_ended, result.outcome) == ("exited", "scored")
 
     run(main())
 

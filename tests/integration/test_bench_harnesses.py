@@ -3,6 +3,7 @@ one session, and a sub-agent that cannot work."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 from bench.evidence import gap_sentence
 from bench.plan import PLANS
 from bench.results import Tokens, TrialResult, results_of
+from bench.watch import LOOP_ROUNDS
 from tests.integration.harness_rig import require
-from tests.integration.harness_scripts import HANDS, script, turn
+from tests.integration.harness_scripts import HANDS, call, script, turn
 
 pytestmark = [pytest.mark.harness, pytest.mark.timeout(300)]
 
@@ -195,3 +197,88 @@ def test_a_sub_agent_whose_model_is_not_found_makes_no_zero_delegations(tmp_path
     assert (result.validity, result.delegations) == ("INVALID", 0)
     assert any("ghost was never answered (404" in reason for reason in result.invalid_because), result
     assert not result.counts
+
+
+# --- equal footing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(600)  # four starts of opencode
+def test_opencode_tells_every_model_the_same_unless_it_is_told_their_names(tmp_path: Path) -> None:
+    """It has a prompt for each family of models, and finds the family in the name."""
+    require("opencode")
+    (tmp_path / "hello.toml").write_text(script(turn("hello", text="Hello.")))
+    models = ("gpt-5-mini", "claude-haiku")
+    tables = (f'[models.{name}]\npath = "hello.toml"' for name in models)
+    _write_models(tmp_path, *tables)
+    plan = 'name = "{}"\nconfig = "models.toml"\nattempts = 1\ntasks = ["smoke"]\nnative_names = {}\n'
+    cells = "".join(f'[configurations.{name}]\nharness = "opencode"\nmain = "{name}"\n' for name in models)
+    told: dict[str, set[str]] = {}
+    for native in ("false", "true"):
+        path = tmp_path / f"{native}.toml"
+        path.write_text(plan.format(native, native) + cells)
+        (tmp_path / native).mkdir()
+        results = bench_run(tmp_path / native, path)
+        assert {one.validity for one in results.values()} == {"VALID"}
+        assert {node.model for one in results.values() for node in one.nodes} == set(models)
+        told[native] = {one.manifest.system_sha["main"] for one in results.values()}
+        aliases = [one.manifest.aliases for one in results.values()]
+        assert aliases == [{name: "model-1"} if native == "false" else {} for name in results]
+    assert len(told["false"]) == 1
+    assert len(told["true"]) == 2
+
+
+# --- while it runs ---------------------------------------------------------------------------------
+
+
+def test_a_harness_in_a_circle_is_ended(tmp_path: Path) -> None:
+    """Its model asks for the same thing again and again, and the harness goes on asking it."""
+    require("codex")
+    (tmp_path / "again.toml").write_text(script(turn("again", HANDS["codex"].run("true"))))
+    _write_models(tmp_path, '[models.again]\npath = "again.toml"')
+    plan = tmp_path / "circle.toml"
+    plan.write_text(
+        'name = "circle"\nconfig = "models.toml"\nattempts = 1\ntasks = ["smoke"]\n'
+        '[configurations.codex]\nharness = "codex"\nmain = "again"\n'
+    )
+    result = bench_run(tmp_path, plan)["codex"]
+    assert (result.why_ended, result.outcome, result.validity) == ("loop", "capped", "VALID")
+    assert result.wall_s < 60
+    rows = (tmp_path / "job" / "trials" / result.trial / "rows.jsonl").read_text().splitlines()
+    answers = [json.loads(row)["answer_sha"] for row in rows if json.loads(row)["status"] == 200]
+    assert len(answers) >= LOOP_ROUNDS
+    assert len(set(answers)) == 1
+
+
+def test_two_sub_agents_at_once_are_seen_at_once(tmp_path: Path) -> None:
+    """Both are sent out in one answer, and both take their time."""
+    require("claude")
+    sent = [
+        call("Agent", description=f"chore {i}", prompt=f"Chore {i}.", subagent_type="helper") for i in "12"
+    ]
+    (tmp_path / "main.toml").write_text(
+        script(
+            turn("delegate", *sent, match={"step": 1}), turn("end", text="Both are done.", match={"step": 2})
+        )
+    )
+    (tmp_path / "slow.toml").write_text(
+        script(turn("chore", text="word " * 60), defaults={"tokens_per_second": 20})
+    )
+    _write_models(
+        tmp_path, '[models.main]\npath = "main.toml"', '[models.slow]\npath = "slow.toml"\nslots = 2'
+    )
+    plan = tmp_path / "pair.toml"
+    plan.write_text(
+        'name = "pair"\nconfig = "models.toml"\nattempts = 1\ntasks = ["smoke"]\n'
+        '[configurations.claude]\nharness = "claude-code"\nmain = "main"\nsubagents = { helper = "slow" }\n'
+    )
+    result = bench_run(tmp_path, plan)["claude"]
+    assert (result.validity, result.delegations) == ("VALID", 2), result.invalid_because
+    first, second = (node for node in result.nodes if node.role == "subagent")
+    assert max(first.first_s, second.first_s) < min(first.last_s, second.last_s)
+    assert result.parallel_s > 1.0
+    assert {first.parent_node, second.parent_node} == {result.nodes[0].node}
+
+
+def _write_models(folder: Path, *tables: str) -> None:
+    head = '[defaults]\nengine = "scripted"\nn_ctx = 128000'
+    (folder / "models.toml").write_text("\n".join((head, *tables)))
