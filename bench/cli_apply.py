@@ -104,7 +104,9 @@ def _of_stages(job: Path, name: str | None, repo: Path | None) -> Found | None:
     BenchError."""
     from bench.apply import Offered, read_patch
     from bench.errors import BenchError
+    from bench.job import TRIALS
     from bench.repository import MAX_ANSWER_BYTES, Repository
+    from bench.results import RESULT
     from bench.stage_record import read_record
     from bench.stages import PATCH
 
@@ -119,9 +121,9 @@ def _of_stages(job: Path, name: str | None, repo: Path | None) -> Found | None:
         raise BenchError(f"{job}: no stage of it is finished: run `hotseat bench stages` with this --job")
     repository = Repository.at(repo or Path(record.repository))
     patch = read_patch(job / PATCH, MAX_ANSWER_BYTES + 1)
-    offered = Offered(
-        "stages", " + ".join(dict.fromkeys(one.configuration for one in record.kept)), patch, record.head
-    )
+    ended = [one for one in record.kept if (job / TRIALS / one.trial / RESULT).exists()]
+    who = " + ".join(dict.fromkeys(one.configuration for one in ended))
+    offered = Offered("stages", who, patch, record.head)
     return Found(repository, offered, record.title, _left_of(_job(job)))
 
 

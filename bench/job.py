@@ -74,8 +74,8 @@ def _own(result: TrialResult, cell: Cell, path: Path) -> TrialResult:
 
 def begin_apart(folder: Path, known: Collection[str]) -> None:
     """Make the folder of a job that begins, or take one in which it was begun: a job writes and removes files
-    of fixed names, so a folder with anything but `known` is somebody's own. git sees nothing of it, for it may
-    lie in a repository that is not to be touched. Blocks. Raises BenchError."""
+    of fixed names, so a folder with anything but `known` is somebody's own. git sees nothing of it, for it
+    may lie in a repository that is not to be touched. Blocks. Raises BenchError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         ignoring = folder / IGNORE_FILE

@@ -122,6 +122,55 @@ def test_each_way_to_be_wrong_costs_what_it_should(
     assert {name for name, score in scores.items() if score < 1} == broken
 
 
+FRAMES = """
+import sys
+frame = sys._getframe()
+while frame is not None:
+    cost = frame.f_globals.get("cost")
+    if cost is not None:
+        frame.f_globals["cost"] = lambda *given, cost=cost: (1e-9, cost(*given)[1])
+    frame = frame.f_back
+"""
+DAEMON = """
+import os, marshal
+slowly = dict(globals())
+def elsewhere(name):
+    def call(*given):
+        reads, writes = os.pipe()
+        first = os.fork()
+        if not first:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            try:
+                os.write(writes, marshal.dumps(slowly[name](*given)))
+            finally:
+                os._exit(0)
+        os.waitpid(first, 0)
+        os.close(writes)
+        return marshal.loads(open(reads, "rb").read())
+    return call
+for name in ("pairs", "first_seen", "nearest", "ways", "merged", "busiest"):
+    globals()[name] = elsewhere(name)
+"""
+
+
+@pytest.mark.parametrize("trick", [FRAMES, DAEMON])
+def test_no_program_is_fast_that_only_says_so(trick: str, tmp_path: Path) -> None:
+    """One reaches for whoever holds the clock; one has the work done by a process that nobody waits for."""
+
+    async def main() -> Verdict:
+        task = named_task("optimise")
+        for folder in ("app", "logs"):
+            (tmp_path / folder).mkdir()
+        prepare(task, tmp_path / "app", SEED)
+        with (tmp_path / "app" / "slow.py").open("a") as program:
+            program.write(trick)
+        return await verify(task, tmp_path / "app", tmp_path / "logs", SEED)
+
+    assert asyncio.run(main()).reward == 0
+
+
 def judged(name: str, solution: str, root: Path) -> Verdict:
     async def main() -> Verdict:
         task = named_task(name)
