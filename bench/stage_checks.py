@@ -24,8 +24,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests/, where a copy of bench/
 from bench.user_checks import run, sandbox
 
 SHOWN_CHARS = 2000
-LINKED_FROM_BYTES = 4 * 2**20
-"""A file of this size is linked into a copy, not copied: the checks' processes may write no larger ones."""
+LINKED_BEYOND_BYTES = 8 * 2**20
+"""A larger file is linked into a copy, not copied: the checks' processes may write no larger ones."""
+
+MAX_GUARDED = 1000
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def checked(check: dict[str, Any], app: Path, limit_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="check-", dir=app.parent, ignore_cleanup_errors=True) as folder:
         copy = Path(folder) / app.name
         shutil.copytree(app, copy, symlinks=True, copy_function=copied)
-        ended = run(check["command"], copy, sandbox(copy), limit_s)
+        ended = run(check["command"], copy, guarded(sandbox(copy), copy), limit_s)
     said = (ended.stdout + ended.stderr).replace(folder, "..").strip()[-SHOWN_CHARS:]
     how = "took too long" if ended.exit_code is None else f"exit code {ended.exit_code}"
     print(f"$ {check['command']}\n{said}\n({how})", flush=True)  # noqa: T201
@@ -63,10 +65,19 @@ def checked(check: dict[str, Any], app: Path, limit_s: float) -> dict[str, Any]:
 
 
 def copied(source: str, target: str) -> None:
-    if os.path.getsize(source) >= LINKED_FROM_BYTES and not os.path.islink(source):
+    if os.path.getsize(source) > LINKED_BEYOND_BYTES and not os.path.islink(source):
         os.link(source, target)
     else:
         shutil.copy2(source, target, follow_symlinks=False)
+
+
+def guarded(walls: list[str], copy: Path) -> list[str]:
+    """A linked file is the other checks' too: it can be read, and not written."""
+    if not walls:
+        return walls
+    files = (path for path in sorted(copy.rglob("*")) if path.is_file() and not path.is_symlink())
+    linked = [str(path) for path in files if path.stat().st_nlink > 1][:MAX_GUARDED]
+    return [*walls, *(part for path in linked for part in ("--ro-bind", path, path))]
 
 
 def scores(ended: list[dict[str, Any]], stage: int, patch: Path) -> dict[str, float]:

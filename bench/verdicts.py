@@ -40,7 +40,8 @@ class Comparison:
 
     def sentence(self) -> str:
         points = f"{100 * self.difference:+.1f} points"
-        bounds = f"95 % interval {100 * self.interval.low:+.1f} to {100 * self.interval.high:+.1f}"
+        between = f"95 % interval {100 * self.interval.low:+.1f} to {100 * self.interval.high:+.1f}"
+        bounds = "one trial each" if self.tasks == self.attempts == 1 else between
         tasks = "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
         seen = f"{points}, {bounds}, p = {self.p:.3f}, {tasks}"
         if self.outcome != "no detectable difference":

@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -57,9 +58,15 @@ async def verify(task: Task, app: Path, logs: Path, seed: int) -> Verdict:
 
 def _lay_out(task: Task, app: Path, root: Path) -> None:
     """Links are copied as links: what they point to is not the agent's work."""
-    shutil.copytree(app, root / "app", symlinks=True, ignore_dangling_symlinks=True)
+    shutil.copytree(app, root / "app", symlinks=True, ignore_dangling_symlinks=True, ignore=_no_files)
     shutil.copytree(task.tests, root / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "home").mkdir()
+
+
+def _no_files(folder: str, names: list[str]) -> set[str]:
+    """Sockets and pipes that a server left: nobody can copy them."""
+    kinds = {name: stat.S_IFMT(os.lstat(os.path.join(folder, name)).st_mode) for name in names}
+    return {name for name, kind in kinds.items() if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)}
 
 
 async def _run(task: Task, root: Path, logs: Path, output: Path, seed: int) -> int | None:

@@ -10,6 +10,7 @@ from bench.reports.cost_map import AXES
 from bench.reports.report import Axis, CostMap, MapPoint, Mean, Report, Worth
 from bench.reports.tables import Section, Table, table_of
 from bench.reports.worth import amount, price_words
+from bench.stats import Interval
 
 UNITS: Mapping[Axis, str] = {"usd": "dollars", "s": "active seconds", "j": "joules"}
 _AMOUNTS: Mapping[Axis, str] = {"usd": "$ a trial", "s": "active", "j": "energy"}
@@ -105,10 +106,15 @@ def _worth_row(found: CostMap, worth: Worth) -> tuple[str, ...]:
         worth.dear,
         worth.cheap,
         _tasks(found),
-        f"{worth.points:+.1f} ({worth.points_interval.low:+.1f} to {worth.points_interval.high:+.1f})",
+        f"{worth.points:+.1f}{_bounds(worth.points_interval)}",
         amount(found.axis, worth.extra),
         _answer(found.axis, worth),
     )
+
+
+def _bounds(found: Interval) -> str:
+    """One trial has none."""
+    return f" ({found.low:+.1f} to {found.high:+.1f})" if found.low < found.high else ""
 
 
 def _answer(axis: Axis, worth: Worth) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bench.apply import Offered, apply_to_branch, apply_to_working_tree, message
 from bench.errors import BenchError
 from bench.repository import Repository
 from bench.workspace import MAX_DIFF_BYTES
-from tests.bench.user_repository import commit, fingerprint, git, make_repository, patch_of, write
+from tests.bench.user_repository import FILES, commit, fingerprint, git, make_repository, patch_of, write
 
 DOUBLED = {"f.py": "def f(x):\n    return 2 * x\n", "new/g.py": "from f import f\n"}
 
@@ -19,11 +20,11 @@ DOUBLED = {"f.py": "def f(x):\n    return 2 * x\n", "new/g.py": "from f import f
 class Place:
     """A repository and what a candidate made of its HEAD."""
 
-    def __init__(self, folder: Path, files: dict[str, str] = DOUBLED) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.kept = folder / "job"
-        self.repo = make_repository(folder / "repo")
+        self.repo = make_repository(folder / "repo", FILES, *options)
         self.base = git(self.repo, "rev-parse", "HEAD").strip()
-        self.patch = patch_of(self.repo, files)
+        self.patch = DOUBLING
 
     def offered(self, patch: bytes | None = None) -> Offered:
         return Offered("race-codex-1", "codex", self.patch if patch is None else patch, self.base)
@@ -39,6 +40,13 @@ def new_file(path: str, text: str = "x", mode: str = "100644") -> bytes:
     """A patch of one file, as somebody writes one by hand."""
     head = f"diff --git a/{path} b/{path}\nnew file mode {mode}\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n"
     return f"{head}+{text}\n\\ No newline at end of file\n".encode()
+
+
+DOUBLING = (
+    b"diff --git a/f.py b/f.py\n--- a/f.py\n+++ b/f.py\n@@ -1,2 +1,2 @@\n def f(x):\n-    return x\n"
+    b"+    return 2 * x\n"
+    + new_file("new/g.py", "from f import f").replace(b"\\ No newline at end of file\n", b"")
+)
 
 
 def test_the_working_tree_gets_it_and_nothing_else_changes(tmp_path: Path) -> None:
@@ -98,6 +106,99 @@ def test_a_file_that_git_ignores_is_not_written_over(tmp_path: Path) -> None:
         place.apply()
     assert (place.repo / "new" / "g.py").read_text() == "precious\n"
     assert place.status() == ""
+
+
+@pytest.mark.parametrize("path", ["new", "docs"])
+def test_what_is_in_the_way_is_named_before_any_file_is_changed(tmp_path: Path, path: str) -> None:
+    """git would change f.py, and then find out."""
+    place = Place(tmp_path)
+    gone = b"".join(
+        (
+            b"diff --git a/docs/notes.md b/docs/notes.md\ndeleted file mode 100644\n--- a/docs/notes.md\n",
+            b"+++ /dev/null\n@@ -1,3 +0,0 @@\n-one\n-two\n-three\n",
+        )
+    )
+    patch = DOUBLING if path == "new" else DOUBLING + gone + new_file("docs")
+    mine = place.repo / ("new" if path == "new" else "docs/mine.txt")
+    mine.write_text("mine\n")
+    before = fingerprint(tmp_path)
+    with pytest.raises(
+        BenchError, match=f"in the way of the patch, and not in git: {mine.relative_to(place.repo)}:"
+    ):
+        place.apply(patch)
+    assert fingerprint(tmp_path) == before
+    mine.unlink()
+    place.apply(patch)
+    assert (place.repo / path).is_dir() == (path == "new")
+
+
+def test_what_git_stopped_half_way_is_put_back(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    gone = DOUBLING + b"diff --git a/docs/notes.md b/docs/notes.md\ndeleted file mode 100644\n"
+    gone += b"--- a/docs/notes.md\n+++ /dev/null\n@@ -1,3 +0,0 @@\n-one\n-two\n-three\n" + new_file("docs")
+    (place.repo / "docs" / "empty").mkdir()  # git removes no folder of the user's
+    (place.repo / "f.py").chmod(0o755)
+    git(place.repo, "config", "core.fileMode", "false")
+    with pytest.raises(BenchError, match="does not go on the working tree: unable to write file 'docs'"):
+        place.apply(gone)
+    assert place.status() == ""
+    assert (place.repo / "f.py").stat().st_mode & 0o100
+    assert (place.repo / "docs" / "empty").is_dir()
+
+
+def test_any_kind_of_repository_does(tmp_path: Path) -> None:
+    """With longer names of objects, and in a folder whose name separates folders for git."""
+    (tmp_path / 'a:b "c"').mkdir()
+    place = Place(tmp_path / 'a:b "c"', "--object-format=sha256")
+    git(place.repo, "checkout", "--quiet", "--detach")
+    git(place.repo, "config", "core.splitIndex", "true")
+    apply_to_branch(Repository.at(place.repo), place.offered(), "try", "m")
+    assert git(place.repo, "show", "try:f.py") == DOUBLED["f.py"]
+    write(place.repo, {"f.py": "# first line\n\n\n\n\ndef f(x):\n    return x\n"})
+    commit(place.repo, "two")
+    before = fingerprint(place.repo / ".git")
+    done = apply_to_working_tree(Repository.at(place.repo), place.offered(), place.kept)
+    assert (done.merged, done.files) == (True, ("f.py", "new/g.py"))
+    assert fingerprint(place.repo / ".git").keys() == before.keys()
+    subprocess.run(done.undo, shell=True, check=True)
+    assert place.status() == ""
+
+
+def test_a_worktree_has_its_own_files(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    git(place.repo, "worktree", "add", "--quiet", str(tmp_path / "tree"))
+    apply_to_working_tree(Repository.at(tmp_path / "tree"), place.offered(), place.kept)
+    assert (tmp_path / "tree" / "f.py").read_text() == DOUBLED["f.py"]
+    assert place.status() == ""
+
+
+def test_what_undoes_it_is_kept_for_each_clone(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    undo = place.apply()
+    git(tmp_path, "clone", "--quiet", str(place.repo), "clone")
+    clone = Repository.at(tmp_path / "clone")
+    write(clone.top, {"f.py": "# first line\n\n\n\n\ndef f(x):\n    return x\n"})
+    git(clone.top, "-c", "user.name=u", "-c", "user.email=u@localhost", "commit", "--quiet", "-am", "two")
+    other = apply_to_working_tree(clone, place.offered(), place.kept).undo
+    for command in (undo, other):
+        subprocess.run(command, shell=True, check=True)
+    assert place.status() == git(clone.top, "status", "--porcelain") == ""
+
+
+def test_a_branch_needs_somebody_who_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path)
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    (place.repo / ".git" / "config").write_text("[user]\n\tuseConfigOnly = true\n")
+    with pytest.raises(
+        BenchError, match=r"set one with git config user\.name NAME and git config user\.email"
+    ):
+        apply_to_branch(Repository.at(place.repo), place.offered(), "try", "m")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "n")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "n@localhost")
+    apply_to_branch(Repository.at(place.repo), place.offered(), "try", "m")
+    assert git(place.repo, "log", "-1", "--format=%ae", "try") == "n@localhost\n"
 
 
 def test_head_that_has_gone_on_is_merged_with(tmp_path: Path) -> None:
@@ -234,6 +335,10 @@ HOSTILE = {
             b"\\ No newline at end of file\n", b""
         ),
         "another repository",
+    ),
+    "a link out by way of another": (
+        new_file("p/up", "..", "120000") + new_file("out", "p/up/../x", "120000"),
+        "a link that leads out of the repository",
     ),
     "through a link": (
         new_file("way", "docs", "120000") + new_file("way/notes.md"),

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import bench
-from bench.race import Request, user_race, write_race
+from bench.race import Race, Request, Size, user_race, write_race
+from bench.race_end import Ended
 from bench.results import Manifest, TrialResult, write_result
 from bench.selection.record import Selection, SelectionFile, write_selection
 from tests.bench.user_repository import fingerprint, git, make_repository, patch_of, write
@@ -102,6 +103,16 @@ def test_what_cannot_be_raced_is_said_in_a_line_and_leaves_nothing(
     assert message in " ".join(done.output.replace("│", " ").split())
     assert "Traceback" not in done.output
     assert list(tmp_path.glob("jobs/*/trials")) == []
+
+
+def test_the_next_command_names_the_best_candidate_and_can_be_pasted(tmp_path: Path) -> None:
+    job = tmp_path / "my jobs"
+    race = Race(repo="/r", prompt="p", task="t", task_digest="d")
+    results = [
+        result(f"t-{name}-1", name, "t", "d", reward=worth) for name, worth in (("a", 0.0), ("b", 1.0))
+    ]
+    ended = Ended(job, race, results, {one.trial: Size(1, 1, 0) for one in results})
+    assert f"take one over: hotseat bench apply '{job}' b" in ended.text()
 
 
 def test_another_race_in_the_same_folder_is_refused(tmp_path: Path) -> None:

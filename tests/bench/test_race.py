@@ -306,6 +306,44 @@ def test_a_race_that_was_begun_goes_on_from_its_own_commit(tmp_path: Path) -> No
         task_race(job, named_task("smoke"))
 
 
+def test_a_race_that_was_killed_before_it_was_noted_begins_again(tmp_path: Path) -> None:
+    repo, job = make_repository(tmp_path / "repo"), tmp_path / "job"
+    asked = Request(repo, "Double it.", (DOUBLES,))
+    first = user_race(job, asked)
+    (job / "race.json").unlink()
+    assert user_race(job, asked) == first
+
+
+@pytest.mark.parametrize("name", ["task", ".gitignore", "notes.md"])
+def test_a_folder_with_somebodys_own_files_is_no_jobs(tmp_path: Path, name: str) -> None:
+    repo = make_repository(
+        tmp_path / "repo", {"f.py": "x = 1\n", ".gitignore": "*.log\n", "task/own": "mine\n"}
+    )
+    if name != ".gitignore":
+        (repo / ".gitignore").unlink()
+    (repo / name).exists() or (repo / name).write_text("mine\n")
+    before = fingerprint(repo)
+    for begin in (
+        lambda: user_race(repo, Request(repo, "Double it.")),
+        lambda: task_race(repo, named_task("smoke")),
+    ):
+        with pytest.raises(BenchError, match="and no such job: take a new folder with --job"):
+            begin()
+    assert fingerprint(repo) == before
+
+
+def test_a_race_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    repo.mkdir()
+    git(repo, "init", "--quiet")
+    with pytest.raises(BenchError, match="it has no commit HEAD: commit something first"):
+        user_race(tmp_path / "job", Request(repo, "Double it."))
+    commit_of = make_repository(tmp_path / "other")
+    with pytest.raises(BenchError, match="more than 24 h"):
+        user_race(tmp_path / "job", Request(commit_of, "Double it.", ("true",) * 3, check_s=36_000.0))
+    assert not (tmp_path / "job").exists()
+
+
 def test_its_task_and_plan_are_read_again_by_whoever_reads_jobs(tmp_path: Path) -> None:
     repo, job = make_repository(tmp_path / "repo"), tmp_path / "job"
     race = user_race(job, Request(repo, "Double it.", (DOUBLES,)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from bench.errors import BenchError
 from bench.repository import Repository
 from bench.snapshot import MAX_NAMED, leads_out, named, pack_folder, take_snapshot, unpack
+from bench.user_start import as_it_is
 from tests.bench.user_repository import commit, fingerprint, git, make_repository, write
 
 
@@ -221,10 +224,41 @@ def test_an_archive_that_would_write_elsewhere_is_refused(tmp_path: Path) -> Non
         ("a", "/etc", True),
         ("a", "..b/c", False),
         ("a/b", "c/../../../d", True),
+        ("a", "p/q/up/../x", True),  # up may be a link to the top
+        ("a/b", "./../c/.", False),
+        ("a", "c//d/", False),
     ],
 )
 def test_whether_a_link_leads_out(path: str, target: str, expected: bool) -> None:
     assert leads_out(path, target) is expected
+
+
+def test_files_are_young_enough_for_archives_that_are_made_of_them(tmp_path: Path) -> None:
+    """zip takes nothing that is older than 1980."""
+    take_snapshot(Repository.at(make_repository(tmp_path / "repo")), tmp_path / "a.tar")
+    laid_out(tmp_path / "a.tar", tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "made.zip", "w") as made:
+        made.write(tmp_path / "out" / "f.py")
+
+
+@pytest.mark.parametrize("target", ["docs/", "./docs", "docs//notes.md"])
+def test_a_link_is_laid_out_as_it_was_written(tmp_path: Path, target: str) -> None:
+    """Newer versions of tarfile write it more plainly: its patch would not apply."""
+    repo = make_repository(tmp_path / "repo")
+    os.symlink(target, repo / "link")
+    commit(repo, "link")
+    take_snapshot(Repository.at(repo), tmp_path / "a.tar")
+    laid_out(tmp_path / "a.tar", tmp_path / "out")
+    assert os.readlink(tmp_path / "out" / "link") == target
+    member = tarfile.TarInfo("link")
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    assert as_it_is(member, str(tmp_path / "out")).linkname == target
+
+
+def test_a_repository_whose_name_no_job_can_keep_is_refused(tmp_path: Path) -> None:
+    repo = make_repository(Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xff")))
+    with pytest.raises(BenchError, match=r"/r\?: a name in its path is not UTF-8.*: rename it"):
+        Repository.at(repo)
 
 
 def test_many_names_are_counted_and_safe_on_a_terminal() -> None:

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.sandbox import isolation
 from bench.snapshot import pack_folder
 from bench.spec import parse_spec
 from bench.stage_review import read_ended
@@ -68,6 +71,14 @@ def test_no_check_helps_or_harms_another_and_none_knows_where_results_go(tmp_pat
     found = verdict(tmp_path, spec_of(commands), 1, {"a.txt": b"a\n", "big.bin": big})
     assert (found.reward, found.error) == (1.0, "")
     assert (tmp_path / "app" / "big.bin").read_bytes() == big
+
+
+@pytest.mark.skipif(isolation().bwrap is None, reason=isolation().why_not or "-")
+def test_no_check_writes_to_what_others_are_linked_to(tmp_path: Path) -> None:
+    big, middle = b"\0" * (MAX_OUTPUT_BYTES + 1), b"\0" * (MAX_OUTPUT_BYTES // 2 + 1)
+    commands = [": > big.bin; echo more >> middle.bin; true", "test -s big.bin && ! grep -q more middle.bin"]
+    found = verdict(tmp_path, spec_of(commands), 1, {"big.bin": big, "middle.bin": middle})
+    assert (found.reward, found.error) == (1.0, "")
 
 
 def test_a_check_that_hangs_fails_alone(tmp_path: Path) -> None:

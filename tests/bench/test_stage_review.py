@@ -187,6 +187,7 @@ def test_the_review_in_words() -> None:
     text = to_text(the_review(GOOD_1, GOOD_2, GOOD_2), 140)
     assert "stage 1 (parse): unverified: It is plain." in text
     assert "all stages passed their checks; 2 items unverified: read them" in text
+    assert "to take their work over: hotseat bench apply " in text
     hostile = the_review((ended(1, 1, False, "red\x1b[31m\n<b>|bold|</b>"),))
     text, page = to_text(hostile, 140), to_markdown(hostile)
     assert "\x1b" not in text + page

@@ -15,6 +15,7 @@ import click.testing
 import pytest
 from click.testing import CliRunner
 
+from bench.cli import bench
 from bench.cli_report import read_job
 from bench.cli_stages import stages
 from bench.errors import BenchError
@@ -301,6 +302,31 @@ def test_a_job_knows_its_specification_its_state_file_and_its_start(tmp_path: Pa
     asyncio.run(main())
 
 
+def test_its_patch_is_that_of_the_stages_that_count(tmp_path: Path) -> None:
+    """Whatever moment a start was killed at; and a start that finds no server has changed nothing."""
+    idle = Configuration("idle", "nop", "", "", {}, None, "native")
+    repo, text = (
+        repository(tmp_path / "repo"),
+        SPEC.split("## Stage: greet")[0].replace('"$(python3 total.py)" = 6', "1"),
+    )
+    spec = parse_spec(text.encode())
+    wanted = Wanted(spec, text.encode(), repo, (idle,), check_s=30.0)
+    path = tmp_path / "job" / "stages.patch"
+    with opened(tmp_path / "job", plan_of(PLAN, (idle,)), {}, ()) as job:
+        asyncio.run(run_stages(staged(job, wanted), Ground(job.name, job.trials, CAPS, "0.1.0", {}), Seen()))
+        path.unlink()
+        assert staged(job, wanted).left == ()
+        assert path.exists()
+        kept = {one: one.read_bytes() for one in (path, job.folder / "stages.json", job.folder / "spec.md")}
+        again = staged(job, replace(wanted, text=text.encode() + b"\n", start_from=spec.stages[0]))
+        assert again.left == spec.stages
+        assert {one: one.read_bytes() for one in kept} == kept
+        asyncio.run(
+            run_stages(replace(again, left=()), Ground(job.name, job.trials, CAPS, "0.1.0", {}), Seen())
+        )
+        assert path.exists()
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 
@@ -323,6 +349,37 @@ def test_the_command_without_a_model(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "stage 1 failed: --from 1 runs it again\n" in done.stdout
     assert "# Stages of Totals" in (tmp_path / "job" / "review.md").read_text()
+    assert (tmp_path / "job" / ".gitignore").read_text() == "*\n"
+
+
+def test_its_folder_is_nobody_elses(tmp_path: Path) -> None:
+    repo = repository(tmp_path / "repo")
+    (tmp_path / "SPEC.md").write_text(SPEC)
+    words = [str(tmp_path / "SPEC.md"), "--repo", str(repo), "--job", str(repo), "--with", "nop"]
+    done = CliRunner(env={"HOTSEAT_SERVER": ""}).invoke(stages, words)
+    assert "it holds .git and no such job: take a new folder with --job" in done.stderr
+    assert sorted(path.name for path in repo.iterdir()) == [".git", "numbers.txt"]
+
+
+def test_what_its_stages_did_is_taken_over_together(tmp_path: Path) -> None:
+    repo = repository(tmp_path / "repo")
+    text = "## Stage: one\n### Acceptance\n- ok. check: `true`\n## Stage: two\n### Acceptance\n- good\n"
+    (tmp_path / "SPEC.md").write_text(text)
+    assert command(tmp_path, "--with", "nop").exit_code == 0
+    patch = b"--- a/numbers.txt\n+++ b/numbers.txt\n@@ -1,3 +1,2 @@\n 1\n-2\n 3\n"
+    (tmp_path / "job" / "stages.patch").write_bytes(b"diff --git a/numbers.txt b/numbers.txt\n" + patch)
+    words = ["apply", str(tmp_path / "job")]
+    done = CliRunner().invoke(bench, [*words, "2-two-nop-1"])
+    assert "its stages stand on each other, and are taken over together" in done.stderr
+    done = CliRunner().invoke(bench, [*words, "--json"])
+    said = json.loads(done.stdout)
+    assert (said["trial"], said["configuration"], said["files"]) == ("stages", "nop", ["numbers.txt"])
+    assert "note: not all of its stages passed: 2 (two) unverified" in done.stderr
+    assert git(repo, "status", "--porcelain") == " M numbers.txt\n"
+    subprocess.run(said["undo"], shell=True, check=True)
+    assert git(repo, "status", "--porcelain") == ""
+    (tmp_path / "job" / "stages.patch").unlink()
+    assert "no stage of it is finished" in CliRunner().invoke(bench, words).stderr
 
 
 def test_what_cannot_be_done_is_said_in_a_line(tmp_path: Path) -> None:

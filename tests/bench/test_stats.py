@@ -198,6 +198,10 @@ def test_sentences() -> None:
     alike = comparison(0.01).sentence()
     assert alike.startswith("new and old: no detectable difference")
     assert "would need" in alike
+    (once,) = compare_all({"new": {"t": (1.0,)}, "old": {"t": (0.0,)}})
+    assert "(+100.0 points, one trial each, p = 1.000, 1 task; fewer than" in once.sentence()
+    (twice,) = compare_all({"new": {"t": (1.0, 1.0)}, "old": {"t": (0.0, 0.5)}})
+    assert "95 % interval +50.0 to +100.0" in twice.sentence()
 
 
 def test_the_interval_of_a_difference_is_paired() -> None:

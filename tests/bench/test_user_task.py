@@ -148,7 +148,7 @@ def test_what_a_model_wrote_reaches_neither_network_nor_files(tmp_path: Path) ->
         ({"checks": ("true",) * 51}, "more than 50 checks"),
         ({"probes": (ProbeCommand("a", "x"), ProbeCommand("a", "y"))}, "two probes are called 'a'"),
         ({"probes": (ProbeCommand("a" * 201, "x"),)}, "1 to 200 characters"),
-        ({"check_s": 90_000.0, "checks": ("true",)}, "timeout_sec"),
+        ({"check_s": 90_000.0, "checks": ("true",)}, "more than 24 h: lower --check-timeout"),
         ({"name": "Not a name"}, "metadata.hotseat.name"),
     ],
 )

@@ -125,6 +125,26 @@ def test_a_place_under_instructions_for_agents_is_refused(
         outside_repositories()
 
 
+def test_a_repository_that_an_agent_made_inside_is_no_part_of_it_and_hides_nothing_else(
+    workspace: Workspace,
+) -> None:
+    (workspace.app / "numbers.txt").write_text("9\n")
+    for name in ("empty", "deep/committed"):
+        (workspace.app / name).mkdir(parents=True)
+        git(workspace.app / name, "init", "--quiet", "--template=")
+        (workspace.app / name / "inner.txt").write_text("x\n")
+    committed = workspace.app / "deep" / "committed"
+    git(committed, "add", "--all")
+    git(committed, "-c", "user.name=u", "-c", "user.email=u@localhost", "commit", "--quiet", "--message", "x")
+    (workspace.app / "deep" / "beside.txt").write_text("x\n")
+    assert sorted(workspace.changed()) == ["deep/beside.txt", "numbers.txt"]
+    assert b"160000" not in workspace.diff()
+    assert workspace.findings() == [
+        f"made a repository of its own in {name}, which is no part of its patch"
+        for name in ("deep/committed", "empty")
+    ]
+
+
 def test_what_a_harness_left_beside_the_repository_goes_first() -> None:
     with Workspace.made_for(named_task("smoke"), 1) as workspace:
         (workspace.home / "cache").mkdir()

@@ -31,11 +31,12 @@ def git(folder: Path, *arguments: str, stdin: str | bytes = "") -> str:
     return done.stdout.decode()
 
 
-def make_repository(folder: Path, files: dict[str, str] = FILES) -> Path:
+def make_repository(folder: Path, files: dict[str, str] = FILES, *options: str) -> Path:
+    """`options`: of git init."""
     folder.mkdir()
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    git(folder, "config", "user.name", "u")
-    git(folder, "config", "user.email", "u@localhost")
+    git(folder, "init", "--quiet", "--initial-branch=main", "--template=", *options)
+    with (folder / ".git" / "config").open("a") as config:
+        config.write("[user]\n\tname = u\n\temail = u@localhost\n")
     write(folder, files)
     commit(folder, "one")
     return folder

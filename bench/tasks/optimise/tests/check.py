@@ -21,8 +21,7 @@ import probe
 from timed import Call, timed
 
 ROUNDS = 3
-REPEATS = 2  # the better one counts: one alone was seen to be twice as slow as the next
-NOTHING, EVERYTHING = 2.0, 10.0  # how many times as fast; the oracle's functions are 30 to 4000 times as fast
+NOTHING, EVERYTHING = 2.0, 10.0  # how many times as fast; the oracle's functions are 20 to 300 times as fast
 LEAST_S = 1e-6
 LIMIT_S = 10.0
 UNCHANGED = "(lambda *given: (slow.{name}(*given), given))(*{arguments!r})"
@@ -49,22 +48,18 @@ def differing(versions, app, chance):
 def speedups(versions, app, chance):
     """By function: the median ratio; 0 if a large input shows that it does not do the same."""
     asked = [(name, inputs.large(name, chance)) for _ in range(ROUNDS) for name in inputs.NAMES]
-    calls = [
-        Call(str(at), name, arguments) for name, arguments in asked for _ in range(REPEATS) for at in versions
-    ]
+    calls = [Call(str(at), name, arguments) for name, arguments in asked for at in versions]
     found = timed(calls, app, LIMIT_S)
     ratios = {name: [] for name in inputs.NAMES}
-    for number, (name, _) in enumerate(asked):
-        here = found[2 * REPEATS * number :][: 2 * REPEATS]
-        ratios[name].append(ratio(here[::2], here[1::2]))
+    for (name, _), before, after in zip(asked, found[::2], found[1::2], strict=True):
+        ratios[name].append(ratio(before, after))
     for name, some in ratios.items():
         yield name, statistics.median(some) if all(some) else 0.0
 
 
 def ratio(before, after):
-    is_same = before[0].digest and len({cost.digest for cost in (*before, *after)}) == 1
-    least = [min(cost.seconds for cost in costs) for costs in (before, after)]
-    return least[0] / max(least[1], LEAST_S) if is_same else 0.0
+    is_same = before.digest and before.digest == after.digest
+    return before.seconds / max(after.seconds, LEAST_S) if is_same else 0.0
 
 
 def worth(speedup):

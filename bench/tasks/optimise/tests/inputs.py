@@ -24,13 +24,13 @@ def small(name, chance):
     return [*EDGES[name], *(_some(name, chance, chance.randint(1, 9), 12) for _ in range(SMALL))]
 
 
-# Sizes at which an original takes 15 to 50 ms.
+# Sizes at which an original takes 15 to 60 ms.
 SIZES = {
     "pairs": (900, 1000),
     "first_seen": (420, 4000),
-    "nearest": (350, 5000),
+    "nearest": (500, 7000),
     "ways": (80, 0),
-    "merged": (1100, 100_000),
+    "merged": (1800, 160_000),
     "busiest": (800, 100_000),
 }
 
