@@ -79,9 +79,9 @@ def begin_apart(folder: Path, known: Collection[str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         ignoring = folder / IGNORE_FILE
-        others = {path.name for path in folder.iterdir() if not path.name.endswith(".partial")} - set(known)
-        if ignoring.exists() and ignoring.read_bytes()[: len(_ALL) + 1] == _ALL.encode():
-            others.discard(IGNORE_FILE)
+        others = {path.name for path in folder.iterdir()}
+        if ignoring.is_file() and ignoring.read_bytes()[: len(_ALL) + 1] == _ALL.encode():  # written first
+            others = {name for name in others - set(known) if not name.endswith(".partial")} - {IGNORE_FILE}
         if others:
             raise BenchError(
                 f"{folder}: it holds {printable(min(others))} and no such job: take a new folder with --job"

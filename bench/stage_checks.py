@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/, where a copy of bench/user_checks.py lies
-from bench.user_checks import run, sandbox
+from bench.user_checks import run, sandbox, walls
 
 SHOWN_CHARS = 2000
 LINKED_BEYOND_BYTES = 8 * 2**20
@@ -38,19 +38,20 @@ def main() -> None:
     folder = logs / "verifier"
     folder.mkdir(parents=True, exist_ok=True)
     ended = []
+    is_walled = bool(sandbox(app)) if wanted["checks"] else False
     for check in wanted["checks"]:
-        ended.append(checked(check, app, wanted["check_s"]))
+        ended.append(checked(check, app, wanted["check_s"], is_walled=is_walled))
         whole(folder / "checks.json", ended)
     whole(folder / "checks.json", ended)
     whole(folder / "reward.json", scores(ended, wanted["stage"], logs / "diff.patch"))
 
 
-def checked(check: dict[str, Any], app: Path, limit_s: float) -> dict[str, Any]:
+def checked(check: dict[str, Any], app: Path, limit_s: float, *, is_walled: bool) -> dict[str, Any]:
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="check-", dir=app.parent, ignore_cleanup_errors=True) as folder:
         copy = Path(folder) / app.name
         shutil.copytree(app, copy, symlinks=True, copy_function=copied)
-        ended = run(check["command"], copy, guarded(sandbox(copy), copy), limit_s)
+        ended = run(check["command"], copy, guarded(copy) if is_walled else [], limit_s)
     said = (ended.stdout + ended.stderr).replace(folder, "..").strip()[-SHOWN_CHARS:]
     how = "took too long" if ended.exit_code is None else f"exit code {ended.exit_code}"
     print(f"$ {check['command']}\n{said}\n({how})", flush=True)  # noqa: T201
@@ -71,13 +72,11 @@ def copied(source: str, target: str) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def guarded(walls: list[str], copy: Path) -> list[str]:
+def guarded(copy: Path) -> list[str]:
     """A linked file is the other checks' too: it can be read, and not written."""
-    if not walls:
-        return walls
     files = (path for path in sorted(copy.rglob("*")) if path.is_file() and not path.is_symlink())
     linked = [str(path) for path in files if path.stat().st_nlink > 1][:MAX_GUARDED]
-    return [*walls, *(part for path in linked for part in ("--ro-bind", path, path))]
+    return [*walls(copy), *(part for path in linked for part in ("--ro-bind", path, path))]
 
 
 def scores(ended: list[dict[str, Any]], stage: int, patch: Path) -> dict[str, float]:

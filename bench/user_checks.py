@@ -46,14 +46,14 @@ class Ended:
 def main() -> None:
     tests, app, logs = (Path(word) for word in sys.argv[1:4])
     wanted = json.loads((tests / "checks.json").read_bytes())
-    walls = sandbox(app)
-    where = "in a sandbox" if walls else "without a sandbox: bubblewrap is not allowed here"
+    before = sandbox(app)
+    where = "in a sandbox" if before else "without a sandbox: bubblewrap is not allowed here"
     print(f"the commands run {where}", flush=True)  # noqa: T201
     (logs / "verifier").mkdir(parents=True, exist_ok=True)
-    checked = [checks(command, run(command, app, walls, wanted["check_s"])) for command in wanted["checks"]]
+    checked = [checks(command, run(command, app, before, wanted["check_s"])) for command in wanted["checks"]]
     (logs / "verifier" / "checks.json").write_text(json.dumps(checked, indent=1))
     outputs = [
-        printed(run(probe["command"], app, walls, wanted["probe_s"]), app) for probe in wanted["probes"]
+        printed(run(probe["command"], app, before, wanted["probe_s"]), app) for probe in wanted["probes"]
     ]
     if wanted["probes"]:
         (logs / "verifier" / "behaviour.json").write_text(behaviour(wanted["probes"], outputs))
@@ -114,11 +114,11 @@ def row(probe: dict[str, str], output: str, limit: int) -> dict[str, Any]:
 # --- running --------------------------------------------------------------------------------------
 
 
-def run(command: str, app: Path, walls: list[str], limit_s: float) -> Ended:
-    """In a group of its own, which ends with it."""
+def run(command: str, app: Path, before: list[str], limit_s: float) -> Ended:
+    """In a group of its own, which ends with it. `before`: what goes before the command."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
-            [*walls, "bash", "-c", command],
+            [*before, "bash", "-c", command],
             cwd=app,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -143,22 +143,24 @@ def run(command: str, app: Path, walls: list[str], limit_s: float) -> Ended:
 
 def sandbox(app: Path) -> list[str]:
     """What goes before a command, or nothing where it is not allowed: tried once."""
-    program = shutil.which("bwrap")
-    if program is None:
+    if shutil.which("bwrap") is None:
         return []
-    walls = [
-        *(program, "--unshare-net", "--unshare-pid", "--unshare-ipc", "--die-with-parent"),
+    try:
+        tried = subprocess.run([*walls(app), "true"], capture_output=True, timeout=TRIED_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return walls(app) if tried.returncode == 0 else []
+
+
+def walls(app: Path) -> list[str]:
+    return [
+        *("bwrap", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--die-with-parent"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", TMP),
         *(part for folder in programs_in_tmp() for part in ("--ro-bind", folder, folder)),
         *("--bind", str(app), str(app)),
         *("--bind", os.environ["HOME"], os.environ["HOME"]),
         *("--chdir", str(app)),
     ]
-    try:
-        tried = subprocess.run([*walls, "true"], capture_output=True, timeout=TRIED_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return walls if tried.returncode == 0 else []
 
 
 def programs_in_tmp() -> list[str]:

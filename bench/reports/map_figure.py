@@ -299,9 +299,13 @@ def _labels(placed: Sequence[_Placed]) -> tuple[list[Html], list[_Placed]]:
     taken = [box for one in placed for box in one.boxes()]
     parts: list[Html] = []
     left_over: list[_Placed] = []
+    too_wide = math.inf  # where there was no room for a name, there is none for one as wide
     for one in placed:
-        box = next((box for box in _places(one) if _is_free(box, taken)), None)
+        width = text_width(one.name)
+        places = _places(one) if width < too_wide else ()
+        box = next((box for box in places if _is_free(box, taken)), None)
         if box is None:
+            too_wide = min(too_wide, width)
             left_over.append(one)
             continue
         taken.append(box)

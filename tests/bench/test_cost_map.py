@@ -277,10 +277,8 @@ def test_fiellers_interval_by_hand() -> None:
     """Two pairs: t = 12.706; with s_aa = 2, s_bb = s_ab = 0 it is b/a ± t·√(s_aa/2)/a."""
     found = ratio_of_means(np.array([99.0, 101.0]), np.array([50.0, 50.0]))
     assert found is not None
-    assert (found.low, found.high) == (
-        pytest.approx(2 - 12.706 / 50, abs=1e-4),
-        pytest.approx(2.2541, abs=1e-4),
-    )
+    assert found.low == pytest.approx(2 - 12.706 / 50, abs=1e-4)
+    assert found.high == pytest.approx(2 + 12.706 / 50, abs=1e-4)
     assert ratio_of_means(np.array([1.0]), np.array([1.0])) is None
 
 

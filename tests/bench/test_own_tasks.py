@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -101,6 +103,43 @@ def test_other_seeds_and_sizes_tell_right_from_wrong(
     assert [checked.verdict.reward for checked in found] == [0, 1]
 
 
+OUTLIVES = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(3, 256)
+        with open("mine", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename("mine", "alive")
+        while not os.path.exists("ended"):
+            time.sleep(0.01)
+    os._exit(0)
+while not os.path.exists("alive"):
+    time.sleep(0.01)
+answer = 42
+"""
+
+
+def test_nothing_that_a_program_starts_outlives_its_answers(tmp_path: Path) -> None:
+    """It could write over the reward, once the checks have."""
+    (tmp_path / "theirs.py").write_text(OUTLIVES)
+    asked = (
+        "import probe; from pathlib import Path;"
+        f" print(probe.answers([probe.Group(({str(tmp_path)!r},), 'import theirs', ('theirs.answer',))],"
+        f" Path({str(tmp_path)!r})))"
+    )
+    folder = TASKS / "fork-spec" / "tests"
+    command = [sys.executable, "-B", "-c", asked]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        assert done.stdout == "[['42']]\n", done.stderr
+        pid = int((tmp_path / "alive").read_text())
+        assert not Path(f"/proc/{pid}").exists()
+    finally:
+        (tmp_path / "ended").touch()
+
+
 @pytest.mark.parametrize(
     ("task", "solution", "broken"),
     [
@@ -151,7 +190,7 @@ def elsewhere(name):
         os.close(writes)
         return marshal.loads(open(reads, "rb").read())
     return call
-for name in ("pairs", "first_seen", "busiest"):
+for name in ("pairs",):
     globals()[name] = elsewhere(name)
 """
 

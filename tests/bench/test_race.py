@@ -314,22 +314,16 @@ def test_a_race_that_was_killed_before_it_was_noted_begins_again(tmp_path: Path)
     assert user_race(job, asked) == first
 
 
-@pytest.mark.parametrize("name", ["task", ".gitignore", "notes.md"])
+@pytest.mark.parametrize("name", ["task/own.md", ".gitignore", "notes.md"])
 def test_a_folder_with_somebodys_own_files_is_no_jobs(tmp_path: Path, name: str) -> None:
-    repo = make_repository(
-        tmp_path / "repo", {"f.py": "x = 1\n", ".gitignore": "*.log\n", "task/own": "mine\n"}
-    )
-    if name != ".gitignore":
-        (repo / ".gitignore").unlink()
-    (repo / name).exists() or (repo / name).write_text("mine\n")
-    before = fingerprint(repo)
-    for begin in (
-        lambda: user_race(repo, Request(repo, "Double it.")),
-        lambda: task_race(repo, named_task("smoke")),
-    ):
-        with pytest.raises(BenchError, match="and no such job: take a new folder with --job"):
-            begin()
-    assert fingerprint(repo) == before
+    repo, mine = make_repository(tmp_path / "repo"), tmp_path / "mine"
+    write(mine, {name: "mine\n"})
+    before = fingerprint(mine)
+    with pytest.raises(BenchError, match="and no such job: take a new folder with --job"):
+        user_race(mine, Request(repo, "Double it."))
+    with pytest.raises(BenchError, match="and no such job: take a new folder with --job"):
+        task_race(mine, named_task("smoke"))
+    assert fingerprint(mine) == before
 
 
 def test_a_race_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:

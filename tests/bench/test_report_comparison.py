@@ -150,7 +150,7 @@ def test_what_cannot_be_compared_is_said() -> None:
 
 def test_what_nothing_checked_is_no_success_and_is_compared_with_nobody() -> None:
     """A race without checks: whoever changed something has the reward 1."""
-    unverified = {"scores": {"unverified": 1.0}, "reward": 1.0}
+    unverified: dict[str, Any] = {"scores": {"unverified": 1.0}, "reward": 1.0}
     found = report(
         *(result(name, f"t{n}", **unverified) for name in "ab" for n in range(8)),
         result("b", "checked", reward=1.0),

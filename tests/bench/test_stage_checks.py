@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,20 @@ def spec_of(*stages: list[str]) -> bytes:
 
 
 def verdict(
-    folder: Path, spec_bytes: bytes, number: int, app: dict[str, bytes], check_s: float = 30.0
+    folder: Path,
+    spec_bytes: bytes,
+    number: int,
+    app: dict[str, bytes],
+    check_s: float = 30.0,
+    pipes: tuple[str, ...] = (),
 ) -> Verdict:
     spec = parse_spec(spec_bytes)
     for name in ("empty", "app", "logs"):
         (folder / name).mkdir()
     for name, data in app.items():
         (folder / "app" / name).write_bytes(data)
+    for name in pipes:
+        os.mkfifo(folder / "app" / name)
     pack_folder(folder / "empty", folder / "start.tar")
     stage = spec.stages[number - 1]
     task = write_stage_task(folder / stage.label, spec, stage, "Do it.", folder / "start.tar", check_s)
@@ -78,6 +86,11 @@ def test_no_check_writes_to_what_others_are_linked_to(tmp_path: Path) -> None:
     big, middle = b"\0" * (MAX_OUTPUT_BYTES + 1), b"\0" * (MAX_OUTPUT_BYTES // 2 + 1)
     commands = [": > big.bin; echo more >> middle.bin; true", "test -s big.bin && ! grep -q more middle.bin"]
     found = verdict(tmp_path, spec_of(commands), 1, {"big.bin": big, "middle.bin": middle})
+    assert (found.reward, found.error) == (1.0, "")
+
+
+def test_a_pipe_that_a_server_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    found = verdict(tmp_path, spec_of(["test -f a.txt"]), 1, {"a.txt": b"a\n"}, pipes=("server.pipe",))
     assert (found.reward, found.error) == (1.0, "")
 
 
