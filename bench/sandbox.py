@@ -1,4 +1,5 @@
-"""What a harness can reach while it works: with bubblewrap its own folders and the proxy, and nothing else.
+"""What a harness can reach while it works: with bubblewrap its own folders and the proxy, and nothing else. And
+what an agent's work can reach while it is checked: a copy of it, and nobody.
 
     files      the machine's programs, read-only; the user's home and the benchmark's own tasks are hidden;
                of a trial only app, home and tmp are there, under the paths that they have outside
@@ -66,9 +67,31 @@ def confined(
 ) -> list[str]:
     """The command that runs `argv` in the sandbox. `readable`: folders of programs it needs, if they lie
     where the sandbox hides things."""
-    hidden = (Path.home(), Path("/tmp"), Path("/var/tmp"), Path("/run"), TASKS)
     own = (workspace.app, workspace.home, workspace.root / "tmp")
-    shown = (*_program_folders(), *readable)
+    return [
+        *_walls(bwrap, (*_program_folders(), *readable), own),
+        *("--ro-bind", str(_socket(workspace)), str(_socket(workspace))),
+        *("--ro-bind", str(RELAY), str(RELAY)),
+        *("--chdir", str(workspace.app)),
+        *(sys.executable, "-I", str(RELAY), str(_port(proxy_url)), str(_socket(workspace)), *argv),
+    ]
+
+
+def checked_in(argv: Sequence[str], root: Path, logs: Path, bwrap: str) -> list[str]:
+    """The command that runs hidden checks, and with them what an agent wrote, with no network: `root` holds
+    app/, which they may change, and tests/, which nobody may; what they say goes into `logs`."""
+    tests = str(root / "tests")
+    return [
+        *_walls(bwrap, _program_folders(), (root, logs)),
+        *("--ro-bind", tests, tests),
+        *("--chdir", str(root / "app")),
+        *argv,
+    ]
+
+
+def _walls(bwrap: str, shown: Sequence[Path], own: Sequence[Path]) -> list[str]:
+    """Of what is hidden only `shown` is there, read-only, and `own`."""
+    hidden = (Path.home(), Path("/tmp"), Path("/var/tmp"), Path("/run"), TASKS)
     return [
         bwrap,
         *_UNSHARED,
@@ -77,10 +100,6 @@ def confined(
         *(part for folder in hidden if folder.is_dir() for part in ("--tmpfs", str(folder))),
         *(part for folder in _within(shown, hidden) for part in ("--ro-bind", str(folder), str(folder))),
         *(part for folder in own for part in ("--bind", str(folder), str(folder))),
-        *("--ro-bind", str(_socket(workspace)), str(_socket(workspace))),
-        *("--ro-bind", str(RELAY), str(RELAY)),
-        *("--chdir", str(workspace.app)),
-        *(sys.executable, "-I", str(RELAY), str(_port(proxy_url)), str(_socket(workspace)), *argv),
     ]
 
 

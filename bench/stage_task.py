@@ -80,6 +80,7 @@ def _task_toml(spec: Spec, stage: Stage, check_s: float) -> str:
             "[metadata.hotseat]",
             f"tags = {json.dumps(tags)}",
             'requires = ["python3"]',
+            "own_walls = true",
             "",
             "[verifier]",
             f"timeout_sec = {min(MAX_VERIFIER_S, SPARE_S + check_s * count)!r}",

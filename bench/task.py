@@ -61,7 +61,8 @@ class Phase:
 class Task:
     """`parameters`: chosen, for each that the task has; `choices`: what they could be. `digest`: of all
     files, so that results of another version of the task are told apart. `requires`: programs that must be
-    there. `protected`: paths that the agent is told to leave as they are. `forks`: what it leaves open."""
+    there. `protected`: paths that the agent is told to leave as they are. `forks`: what it leaves open.
+    `own_walls`: its checks confine what they run themselves, as they need what the sandbox would hide."""
 
     name: str
     folder: Path
@@ -75,6 +76,7 @@ class Task:
     parameters: Parameters = field(default_factory=dict)
     choices: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     forks: tuple[Fork, ...] = ()
+    own_walls: bool = False
 
     @property
     def label(self) -> str:
@@ -129,6 +131,7 @@ class _Own(BaseModel):
     protected: tuple[str, ...] = ()
     parameters: dict[str, tuple[int | str, ...]] = {}
     forks: tuple[_Fork, ...] = ()
+    own_walls: bool = False
 
 
 class _Metadata(_Open):
@@ -183,6 +186,7 @@ def load_task(folder: Path, parameters: Parameters | None = None) -> Task:
         parameters=_chosen(folder.name, own.parameters, parameters or {}),
         choices=own.parameters,
         forks=tuple(Fork(fork.question, fork.readings) for fork in own.forks),
+        own_walls=own.own_walls,
     )
 
 

@@ -130,6 +130,7 @@ def _task_toml(wanted: UserTask) -> str:
             f"name = {json.dumps(wanted.name)}",
             f"tags = {json.dumps(list(wanted.all_tags), ensure_ascii=False)}",
             'requires = ["python3"]',
+            "own_walls = true",
             "",
             "[verifier]",
             f"timeout_sec = {wanted.verifier_s!r}",

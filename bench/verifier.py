@@ -1,14 +1,16 @@
 """A task's hidden checks, run after the agent, on a copy of what it left.
 
 The agent never sees them: they are copied in when it has ended, and what they judge is a copy, so that
-they cannot be hooked into either. Checks are programs of ours over files of the agent's: they run in a
-process group of their own, with bounds on time, memory, processes and output.
+they cannot be hooked into either. Checks are programs of ours that run files of the agent's: where
+bubblewrap is allowed they have no network and see none of the user's files, and cannot change themselves
+(sandbox.py); everywhere they have a process group of their own, with bounds on time, memory and output.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import math
 import os
@@ -21,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.sandbox import Isolation, checked_in, isolation
 from bench.task import Task
 
 MAX_MEMORY_BYTES = 4 * 2**30
@@ -71,12 +74,13 @@ def _no_files(folder: str, names: list[str]) -> set[str]:
 
 async def _run(task: Task, root: Path, logs: Path, output: Path, seed: int) -> int | None:
     """The exit code, or None if it took too long."""
+    argv = ["bash", "-c", _BOUNDED, str(root / "tests" / "test.sh")]
+    walls = await asyncio.to_thread(_walls)
+    if walls.bwrap is not None and not task.own_walls:
+        argv = checked_in(argv, root, logs / "verifier", walls.bwrap)
     with output.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
-            "bash",
-            "-c",
-            _BOUNDED,
-            str(root / "tests" / "test.sh"),
+            *argv,
             cwd=root / "app",
             env=environment(task, root, logs, seed),
             stdin=asyncio.subprocess.DEVNULL,
@@ -93,6 +97,12 @@ async def _run(task: Task, root: Path, logs: Path, output: Path, seed: int) -> i
         with contextlib.suppress(ProcessLookupError):  # whatever it has started goes with it
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+@functools.cache
+def _walls() -> Isolation:
+    """Tried once."""
+    return isolation()
 
 
 def environment(task: Task, root: Path, logs: Path, seed: int) -> dict[str, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
 from bench.errors import TaskError
+from bench.sandbox import isolation
 from bench.task import Task, load_task, named_task, own_tasks, prepare
 from bench.task_check import Checked, check_task
 from bench.verifier import verify
@@ -213,6 +215,46 @@ def test_what_the_agent_left_is_not_changed_by_checks(tmp_path: Path) -> None:
     (tmp_path / "app" / "work.txt").write_text("mine")
     assert asyncio.run(verify(task, tmp_path / "app", tmp_path, seed=1)).reward == 1
     assert (tmp_path / "app" / "work.txt").read_text() == "mine"
+
+
+REACHES = """
+import json, os, socket
+from pathlib import Path
+
+def reached(attempt):
+    try:
+        attempt()
+    except OSError:
+        return 0
+    return 1
+
+attempts = {
+    "secret": lambda: open(SECRET),
+    "tests": lambda: Path(os.environ["HOTSEAT_TESTS"], "check.py").write_text(""),
+    "network": lambda: socket.create_connection(("127.0.0.1", PORT), 5),
+    "app": lambda: Path(os.environ["HOTSEAT_APP"], "made.txt").write_text(""),
+}
+found = {name: reached(attempt) for name, attempt in attempts.items()}
+Path(os.environ["HOTSEAT_LOGS"], "verifier", "reward.json").write_text(json.dumps({"reward": 1, **found}))
+"""
+
+
+@pytest.mark.parametrize("own_walls", [False, True])
+def test_checks_reach_the_copy_alone(tmp_path: Path, own_walls: bool) -> None:
+    """As what they run was written by a model. A task with walls of its own is left to them."""
+    if (found := isolation()).bwrap is None:
+        pytest.skip(found.label)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("theirs")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = CONFIG.replace('tags = ["tiny"]', f"own_walls = {str(own_walls).lower()}")
+        made = folder(tmp_path, config, 'python3 "$HOTSEAT_TESTS/check.py"')
+        places = f"SECRET, PORT = {str(secret)!r}, {listening.getsockname()[1]}\n"
+        (made / "tests" / "check.py").write_text(places + REACHES)
+        (tmp_path / "app").mkdir()
+        verdict = asyncio.run(verify(load_task(made), tmp_path / "app", tmp_path, seed=1))
+    beyond = float(own_walls)
+    assert verdict.scores == {"secret": beyond, "tests": beyond, "network": beyond, "app": 1}, verdict
 
 
 def test_names_of_our_own() -> None:
