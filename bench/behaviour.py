@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.errors import BenchError
+from bench.reading import bounded_if_there, first_complaint
 
 BEHAVIOUR = "behaviour.json"
 MAX_BEHAVIOUR_BYTES = 64 * 1024
@@ -58,18 +59,9 @@ class Behaviour(BaseModel):
 
 def read_behaviour(path: Path) -> Behaviour | None:
     """None: no probe was made. Raises BenchError."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BEHAVIOUR_BYTES + 1)
-    except FileNotFoundError:
+    if (data := bounded_if_there(path, MAX_BEHAVIOUR_BYTES)) is None:
         return None
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_BEHAVIOUR_BYTES:
-        raise BenchError(f"{path}: more than {MAX_BEHAVIOUR_BYTES} bytes: probe less, or print less")
     try:
         return Behaviour.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{path}: {key}: {first['msg']}") from error
+        raise BenchError(f"{path}: {first_complaint(error)}") from error

@@ -75,8 +75,8 @@ def _maps(trials: Sequence[Trial], tag: str, axis: Axis | None) -> list[CostMap]
 
 
 def _draw(file: Path, found: CostMap, trials: Sequence[Trial]) -> None:
-    from bench.cli_report import write_whole
     from bench.errors import BenchError
+    from bench.reading import write_whole
     from bench.reports.map_figure import standalone, title_of
     from bench.reports.words import printable
 

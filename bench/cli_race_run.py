@@ -234,12 +234,16 @@ def _log_of(wishes: Wishes) -> Path | None:
     if not wishes.notes:
         return None
     from bench.errors import BenchError
-    from bench.knowledge import find_log
+    from bench.knowledge import begin, find_log
 
     if wishes.work is not None and not wishes.work.checks:
         raise BenchError("--notes: without --check nothing is verified, and there is nothing to note")
     start = wishes.work.repo if wishes.work else Path.cwd()
     log = find_log(start.absolute())
+    if log is None and wishes.work is None:  # else it is the user's repository, which a race only reads
+        for path in begin(start.absolute()):
+            wishes.say(f"notes: begins {path}")
+        log = find_log(start.absolute())
     if log is None:
         raise BenchError(
             f"--notes: {start} has no .hotseat/notes.jsonl: `hotseat bench notes init` begins one"

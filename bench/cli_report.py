@@ -42,6 +42,7 @@ def report(jobs: tuple[Path, ...], html_file: Path | None, markdown_file: Path |
     hotseat bench report jobs/friday jobs/saturday --html both.html
     """
     from bench.errors import BenchError
+    from bench.reading import write_whole
     from bench.reports.html import to_html
     from bench.reports.json_report import to_json
     from bench.reports.markdown import to_markdown
@@ -94,6 +95,7 @@ def compare(a: str, b: str, as_json: bool) -> None:
 
 def write_page(job: Path) -> Path:
     """The report of one job as a page in its folder. Raises BenchError."""
+    from bench.reading import write_whole
     from bench.reports.html import to_html
     from bench.reports.recomputed import report_of
 
@@ -106,18 +108,6 @@ def terminal_width() -> int:
     from bench.reports.terminal import DEFAULT_WIDTH
 
     return shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    from bench.errors import BenchError
-
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise BenchError(f"{file}: {error.strerror}: name a file that can be written") from error
 
 
 # --- the two sides of a comparison ------------------------------------------------------------------

@@ -144,7 +144,7 @@ def calibrate(
     hotseat bench calibrate qwen3.6-35b-a3b --job jobs/friday
     """
     from bench.errors import BenchError
-    from bench.selection.record import write_whole
+    from bench.reading import write_whole
     from bench.selection.views import calibration_sections
     from bench.server import ServerTrouble
 
@@ -284,8 +284,8 @@ async def _known(
 def _write_markdown(file: Path | None, sections: Sequence[Section]) -> None:
     if file is None:
         return
+    from bench.reading import write_whole
     from bench.reports.markdown import section_markdown
-    from bench.selection.record import write_whole
 
     parts = (section_markdown(section, is_first=at == 0) for at, section in enumerate(sections))
     write_whole(file, "\n".join(parts))

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from bench.errors import BenchError, PlanError
 from bench.plan import Cell, Plan
 from bench.progress import printable
+from bench.reading import write_whole
 from bench.results import RESULT, TrialResult, read_result
 from bench.trial import Ground, run_trial
 
@@ -102,10 +103,10 @@ def opened(folder: Path, plan: Plan, remap: Mapping[str, str], cells: Sequence[C
         if known is None:
             if (folder / TRIALS).exists():
                 raise BenchError(f"{folder}: trials and no {JOB_FILE}: take another folder with --job")
-            _write(folder / PLAN_FILE, plan.text)
+            write_whole(folder / PLAN_FILE, plan.text)
         else:
             _check_same(folder, known, plan, remap)
-        _write(folder / JOB_FILE, json.dumps(_manifest(job, known, plan, remap), indent=1) + "\n")
+        write_whole(folder / JOB_FILE, json.dumps(_manifest(job, known, plan, remap), indent=1) + "\n")
         (folder / TRIALS).mkdir(exist_ok=True)
         yield job
 
@@ -174,15 +175,6 @@ def _check_same(folder: Path, known: Mapping[str, Any], plan: Plan, remap: Mappi
 
 def _sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 # --- the cells ------------------------------------------------------------------------------------

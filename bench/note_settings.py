@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.job import JOB_FILE, MAX_JOB_BYTES, PLAN_FILE
 from bench.note_entries import Setting
 from bench.plan import MAX_PLAN_BYTES
+from bench.reading import bounded_text, first_complaint
 
 
 class _Section(BaseModel):
@@ -88,17 +89,10 @@ def _setting(one: _Configuration, plan: _Plan, models: dict[str, str]) -> Settin
 
 
 def _read(path: Path, kind: type[_Kind], parse: Callable[[str], Any], limit: int) -> _Kind:
+    text = bounded_text(path, limit, hint=": it says what was run")
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-        if len(data) > limit:
-            raise BenchError(f"{path}: more than {limit} bytes")
-        return kind.model_validate(parse(data.decode()))
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}: it says what was run") from error
+        return kind.model_validate(parse(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{path}: {key}: {first['msg']}") from error
+        raise BenchError(f"{path}: {first_complaint(error)}") from error
     except ValueError as error:
         raise BenchError(f"{path}: it cannot be read: {error}") from error

@@ -28,6 +28,7 @@ from bench.plan import Cell, Plan, load_plan
 from bench.proxy_client import RunFeed
 from bench.race_board import State
 from bench.race_order import Models, Room, in_order, next_to_start
+from bench.reading import bounded_if_there, first_complaint, write_whole
 from bench.repository import Repository
 from bench.results import TrialResult
 from bench.session import chosen_models
@@ -164,31 +165,23 @@ def _title(prompt: str) -> str:
 def read_race(folder: Path) -> Race | None:
     """None: the job is no race. Raises BenchError."""
     path = folder / RACE_FILE
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_RACE_BYTES + 1)
-    except FileNotFoundError:
+    if (data := bounded_if_there(path, MAX_RACE_BYTES)) is None:
         return None
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from error
     try:
-        if len(data) > MAX_RACE_BYTES:
-            raise BenchError(f"{path}: more than {MAX_RACE_BYTES} bytes")
         return Race.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BenchError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BenchError(f"{path}: {first_complaint(error)}") from error
 
 
 def write_race(folder: Path, race: Race) -> None:
-    _write(folder / RACE_FILE, race.model_dump_json(indent=1) + "\n")
+    write_whole(folder / RACE_FILE, race.model_dump_json(indent=1) + "\n")
 
 
 def kept_plan(folder: Path, text: str, remap: Mapping[str, str]) -> Plan:
     """The plan as the job keeps it; of a job that has begun, job.opened compares. Raises BenchError."""
     path = folder / PLAN_FILE
     if not (folder / JOB_FILE).exists():
-        _write(path, text)
+        write_whole(path, text)
     elif path.read_text(encoding="utf-8") != text:
         raise PlanError(
             f"{folder}: its race has other configurations or bounds: see its {PLAN_FILE}, or"
@@ -199,12 +192,6 @@ def kept_plan(folder: Path, text: str, remap: Mapping[str, str]) -> Plan:
         if one.harness == "oracle" and not (plan.tasks[0].folder / "solution" / "solve.sh").exists():
             raise PlanError(f"{one.name}: nobody knows the solution of {plan.tasks[0].label}: leave it out")
     return plan
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 # --- the checks before anybody begins -------------------------------------------------------------

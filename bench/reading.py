@@ -1,8 +1,11 @@
-"""Files that people or programs wrote: read within bounds, and what pydantic says of them in one line."""
+"""Files of a benchmark: read within bounds, with what is wrong with them in one line; written whole."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -22,6 +25,41 @@ def bounded(path: Path, most_bytes: int, raising: type[BenchError] = BenchError,
     if len(data) > most_bytes:
         raise raising(f"{path}: {n_bytes} bytes, more than {most_bytes}")
     return data
+
+
+def bounded_if_there(path: Path, most_bytes: int) -> bytes | None:
+    """None: there is no such file. Raises BenchError."""
+    try:
+        return bounded(path, most_bytes)
+    except BenchError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def versioned(path: Path, data: bytes, version: int, hint: str = "") -> dict[str, Any]:
+    """A JSON object whose `format` is `version`. Raises BenchError; `hint`: what to do then."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path}: not JSON: {error}{hint}") from error
+    said = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or said != version:
+        raise BenchError(f"{path}: format {said!r}, and this version of Hotseat reads {version}{hint}")
+    return found
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Whole or not at all, also when the machine stops. Raises BenchError."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}: name a place that can be written") from error
 
 
 def bounded_text(path: Path, most_bytes: int, raising: type[BenchError] = BenchError, hint: str = "") -> str:

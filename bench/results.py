@@ -13,7 +13,6 @@ JOB/trials/TRIAL/result.json   TrialResult, written last and whole: a folder wit
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import BenchError
-from bench.reading import bounded, first_complaint
+from bench.reading import bounded, first_complaint, write_whole
 
 FORMAT = 1
 RESULT = "result.json"
@@ -192,13 +191,7 @@ class TrialResult(_Kept):
 
 
 def write_result(folder: Path, result: TrialResult) -> None:
-    """Whole or not at all, also when the machine stops."""
-    unfinished = folder / f".{RESULT}"
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(result.model_dump_json(indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(folder / RESULT)
+    write_whole(folder / RESULT, result.model_dump_json(indent=1) + "\n")
 
 
 def read_result(path: Path) -> TrialResult:

@@ -1,5 +1,5 @@
-"""What a harness can reach while it works: with bubblewrap its own folders and the proxy, and nothing else. And
-what an agent's work can reach while it is checked: a copy of it, and nobody.
+"""What a harness can reach while it works: with bubblewrap its own folders and the proxy, and nothing else.
+And what an agent's work can reach while it is checked: a copy of it, and nobody.
 
     files      the machine's programs, read-only; the user's home and the benchmark's own tasks are hidden;
                of a trial only app, home and tmp are there, under the paths that they have outside

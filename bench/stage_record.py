@@ -9,8 +9,6 @@ the later ones with it: they stand on it.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import BenchError, SpecError
+from bench.reading import bounded_if_there, first_complaint, versioned, write_whole
 from bench.results import TrialResult
 from bench.spec import Spec, Stage
 
@@ -106,39 +105,21 @@ def _check_same(finished: Sequence[Try], spec: Spec) -> None:
 
 # --- the file --------------------------------------------------------------------------------------
 
+_ANOTHER = ": take another folder with --job"
+
 
 def read_record(job: Path) -> Record | None:
     """None: the job has none. Blocks. Raises BenchError."""
     path = job / STAGES_FILE
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_RECORD_BYTES + 1)
-    except FileNotFoundError:
+    if (data := bounded_if_there(path, MAX_RECORD_BYTES)) is None:
         return None
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_RECORD_BYTES:
-        raise BenchError(f"{path}: more than {MAX_RECORD_BYTES} bytes")
+    found = versioned(path, data, FORMAT, _ANOTHER)
     try:
-        found = json.loads(data)
-        version = found.get("format") if isinstance(found, dict) else None
-        if version != FORMAT:
-            raise BenchError(f"{path}: format {version!r}, and this version of Hotseat reads {FORMAT}")
         return Record.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{path}: {key}: {first['msg']}: take another folder with --job") from error
-    except ValueError as error:
-        raise BenchError(f"{path}: not JSON: {error}: take another folder with --job") from error
+        raise BenchError(f"{path}: {first_complaint(error)}{_ANOTHER}") from error
 
 
 def write_record(job: Path, record: Record) -> None:
     """Whole or not at all, also when the machine stops."""
-    path = job / STAGES_FILE
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(record.model_dump_json(indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(job / STAGES_FILE, record.model_dump_json(indent=1) + "\n")

@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import BenchError
+from bench.reading import bounded_if_there, first_complaint
 from bench.results import Tokens, TrialResult
 from bench.spec import Item, Spec, Stage
 from bench.stage_record import Record, Try
@@ -193,18 +194,9 @@ _ENDED = TypeAdapter(tuple[CheckEnded, ...])
 def read_ended(trial: Path) -> tuple[CheckEnded, ...]:
     """What the checks of a trial said; () if they wrote nothing. Blocks. Raises BenchError."""
     path = trial / "verifier" / CHECKS
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_CHECKS_BYTES + 1)
-    except FileNotFoundError:
+    if (data := bounded_if_there(path, MAX_CHECKS_BYTES)) is None:
         return ()
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_CHECKS_BYTES:
-        raise BenchError(f"{path}: more than {MAX_CHECKS_BYTES} bytes")
     try:
         return _ENDED.validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{path}: {key}: {first['msg']}: run the stage again with --from") from error
+        raise BenchError(f"{path}: {first_complaint(error)}: run the stage again with --from") from error

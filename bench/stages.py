@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from bench.errors import BenchError
 from bench.job import JOB_FILE, LOCK_FILE, PLAN_FILE, TRIALS, Job, Watcher, begin_apart
 from bench.patches import changes
 from bench.plan import Cell, Configuration, Plan
+from bench.reading import write_whole
 from bench.repository import Repository
 from bench.results import RESULT, TrialResult, read_result
 from bench.snapshot import take_snapshot
@@ -250,12 +250,7 @@ def _enlist(job: Job, record: Record, cell: Cell) -> None:
     about: dict[str, Any] = json.loads(path.read_bytes())
     about["cells"] = [*(name for name in about["cells"] if name != cell.trial), cell.trial]
     about["tasks"] = {**about["tasks"], cell.task.label: cell.task.digest}
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(about, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, json.dumps(about, indent=1) + "\n")
 
 
 def _results(job: Job, record: Record) -> dict[str, TrialResult]:

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import BenchError
+from bench.reading import bounded_if_there, first_complaint, versioned, write_whole
 from bench.selection.prompts import Note
 from bench.selection.verdict import Bias, Said
 
@@ -101,43 +100,16 @@ def write_selection(job: Path, file: SelectionFile) -> None:
     write_whole(job / SELECTION, file.model_dump_json(indent=1) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Raises BenchError."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as written:
-            written.write(text)
-            written.flush()
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}: name a place that can be written") from error
-
-
 def read_selection_file(job: Path) -> SelectionFile | None:
     """None: nobody has selected yet. Raises BenchError."""
     path = job / SELECTION
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SELECTION_BYTES + 1)
-    except FileNotFoundError:
+    if (data := bounded_if_there(path, MAX_SELECTION_BYTES)) is None:
         return None
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_SELECTION_BYTES:
-        raise BenchError(f"{path}: more than {MAX_SELECTION_BYTES} bytes")
+    found = versioned(path, data, FORMAT)
     try:
-        found: Any = json.loads(data)
-        version = found.get("format") if isinstance(found, dict) else None
-        if version != FORMAT:
-            raise BenchError(f"{path}: format {version!r}, and this version of Hotseat reads {FORMAT}")
-        return SelectionFile.model_validate_json(data)
+        return SelectionFile.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{path}: {key}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise BenchError(f"{path}: not JSON: {error}") from error
+        raise BenchError(f"{path}: {first_complaint(error)}") from error
 
 
 def read_selection(job: Path) -> list[Selection] | None:

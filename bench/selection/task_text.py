@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.candidates import Field
 from bench.errors import BenchError, TaskError
+from bench.reading import bounded_if_there
 from bench.task import Task, load_task, named_task
 
 RACE = "race.json"
@@ -73,15 +74,10 @@ def _own(label: str) -> Task | None:
 
 def _prompt(job: Path) -> str | None:
     path = job / RACE
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_RACE_BYTES + 1)
-    except FileNotFoundError:
+    if (data := bounded_if_there(path, MAX_RACE_BYTES)) is None:
         return None
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from error
     try:
-        found: Any = json.loads(data) if len(data) <= MAX_RACE_BYTES else None
+        found: Any = json.loads(data)
     except (ValueError, RecursionError):
         found = None
     prompt = found.get("prompt") if isinstance(found, dict) else None

@@ -51,6 +51,7 @@ PROMPT = (
 @click.option("--temperature", default=1.0, show_default=True, help="Of those answers.")
 @click.option("--top-k", default=0, show_default=True, help="Of those answers; 0: every token may be drawn.")
 @click.option("--min-p", default=0.0, show_default=True, help="Of those answers.")
+@click.option("--repeat-penalty", default=1.0, show_default=True, help="Of those answers; 1: none.")
 @click.option("--threads", default=2, show_default=True)
 def main(
     model: Path | None,
@@ -60,6 +61,7 @@ def main(
     temperature: float,
     top_k: int,
     min_p: float,
+    repeat_penalty: float,
     threads: int,
 ) -> None:
     bench = Bench(model or demo_model("smollm2"), slots=AT_ONCE, n_ctx=512 + max_tokens, threads=threads)
@@ -68,7 +70,8 @@ def main(
     if rounds:
         speed(bench, tools, rounds)
     if tries:
-        wishes = Wishes(tries, max_tokens, Sampling(temperature=temperature, top_k=top_k, min_p=min_p))
+        sampling = Sampling(temperature=temperature, top_k=top_k, min_p=min_p, repeat_penalty=repeat_penalty)
+        wishes = Wishes(tries, max_tokens, sampling)
         required_calls(bench, tools[:20], wishes)
         documents(bench, tools[:20], wishes)
     bench.close()
@@ -243,6 +246,7 @@ def report(name: str, answers: list[Answer], check: Callable[[str, int], None], 
         cut_at_max_tokens=len(answers) - ended,
         max_tokens=wishes.max_tokens,
         temperature=wishes.sampling.temperature,
+        repeat_penalty=wishes.sampling.repeat_penalty,
         cut=[f"{number}: …{one.text[-60:]}" for number, one in enumerate(answers) if not one.ended][:20],
         faults=faults[:5],
         **machine(),

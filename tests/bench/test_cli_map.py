@@ -21,7 +21,7 @@ QUESTION = "Are rows over the limit left out, or cut to it?"
 
 
 def ran(*words: str | Path) -> Result:
-    return CliRunner().invoke(bench, list(map(str, words)))
+    return CliRunner(env={"COLUMNS": "120"}).invoke(bench, list(map(str, words)))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_what_cannot_be_mapped_is_explained(job: Path, tmp_path: Path) -> None:
         ((empty,), "no trial of a model has ended"),
         ((free, "--svg", tmp_path / "x.svg"), "by usd: a: cost is known of 0 of 1 trial"),
         ((broken, "--svg", tmp_path / "x.svg"), "a: no trial of it counts"),
-        ((job, "--svg", tmp_path / "none" / "x.svg"), "name a file that can be written"),
+        ((job, "--svg", tmp_path / "none" / "x.svg"), "name a place that can be written"),
     ):
         ended = ran("map", *words)
         assert ended.exit_code == 1, words

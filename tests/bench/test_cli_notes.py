@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def ran(*words: str | Path) -> Result:
-    return CliRunner().invoke(bench, ["notes", *map(str, words)], terminal_width=100)
+    return CliRunner(env={"COLUMNS": "120"}).invoke(bench, ["notes", *map(str, words)])
 
 
 def asked(*words: str | Path) -> dict[str, Any]:

@@ -89,7 +89,10 @@ def test_checks_that_all_pass_before_and_no_checks_at_all_are_said(
         (("race", "--prompt", "empty", "--repo", ".", "--with", "nop"), "it is empty"),
         (("race", "--prompt", "p.md", "--repo", ".", "--with", "nop"), "no git repository"),
         (("race", "--prompt", "p.md", "--repo", ".", "--with", "nop", "--notes"), "nothing to note"),
-        (("race", "smoke", "--with", "nop", "--notes"), "has no .hotseat/notes.jsonl"),
+        (
+            ("race", "--prompt", "p.md", "--repo", ".", "--check", "true", "--with", "nop", "--notes"),
+            "has no .hotseat/notes.jsonl",
+        ),
     ],
 )
 def test_what_cannot_be_raced_is_said_in_a_line_and_leaves_nothing(
@@ -103,6 +106,16 @@ def test_what_cannot_be_raced_is_said_in_a_line_and_leaves_nothing(
     assert message in " ".join(done.output.replace("│", " ").split())
     assert "Traceback" not in done.output
     assert list(tmp_path.glob("jobs/*/trials")) == []
+
+
+def test_a_race_of_our_own_task_begins_the_notes_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = said("race", "smoke", "--with", "nop", "--notes")
+    assert done.exit_code == 0, done.output
+    assert f"notes: begins {tmp_path / '.hotseat' / 'notes.jsonl'}" in done.output
+    assert (tmp_path / ".hotseat" / "notes.jsonl").read_bytes() == b"", "nop is no configuration of anybody"
 
 
 def test_the_next_command_names_the_best_candidate_and_can_be_pasted(tmp_path: Path) -> None:

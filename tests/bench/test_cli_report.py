@@ -99,7 +99,7 @@ def test_a_folder_that_is_no_job_is_named(tmp_path: Path, given: dict[str, str],
 def test_a_file_that_cannot_be_written_is_named(job: Path, tmp_path: Path) -> None:
     ended = ran("report", job, "--html", tmp_path / "none" / "r.html")
     assert ended.exit_code == 1
-    assert "name a file that can be written" in ended.stderr
+    assert "name a place that can be written" in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["report", "compare"])

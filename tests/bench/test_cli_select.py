@@ -112,7 +112,7 @@ def job(tmp_path: Path) -> Path:
 
 
 def ran(*words: str | Path) -> Result:
-    return CliRunner().invoke(bench, list(map(str, words)))
+    return CliRunner(env={"COLUMNS": "120"}).invoke(bench, list(map(str, words)))
 
 
 def selected(job: Path, server: Serving, judge: str, *words: str | Path) -> Result:

@@ -393,9 +393,10 @@ def test_every_field_of_a_request_is_carried() -> None:
     """A field that is new here must be sent, or refused by name: never dropped."""
     carried = """model messages tools sampling max_tokens stop ignore_eos template_kwargs reasoning
         tool_choice forced_tool parallel_tool_calls json_format"""
-    assert set(ChatRequest.__struct_fields__) == set(carried.split())
+    kept_here = "context_limit"  # by context_cap.py, before it is sent
+    assert set(ChatRequest.__struct_fields__) == {*carried.split(), kept_here}
     assert set(CompletionRequest.__struct_fields__) == {
-        "model", "prompt", "sampling", "max_tokens", "stop", "ignore_eos", "echo"
+        "model", "prompt", "sampling", "max_tokens", "stop", "ignore_eos", "echo", kept_here
     }  # fmt: skip
 
 

@@ -469,7 +469,8 @@ def test_every_field_of_a_request_is_carried_or_refused() -> None:
     """A field that is new here must be sent, or refused by name: never dropped."""
     carried = """model messages tools tool_choice forced_tool parallel_tool_calls json_format sampling
         max_tokens stop ignore_eos reasoning"""
-    assert set(ChatRequest.__struct_fields__) == {*carried.split(), "template_kwargs"}
+    kept_here = "context_limit"  # by context_cap.py, before it is sent
+    assert set(ChatRequest.__struct_fields__) == {*carried.split(), "template_kwargs", kept_here}
     with pytest.raises(InvalidRequest, match="chat_template_kwargs"):
         sent(template_kwargs={"a": 1})
 
