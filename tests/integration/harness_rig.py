@@ -29,6 +29,14 @@ NAMES = tuple(HARNESSES)
 
 MAIN, SUB, SMALL = "main", "sub", "small"
 CONTEXT = 128_000
+LONG = (
+    pytest.mark.long,
+    pytest.mark.skipif(
+        os.environ.get("HOTSEAT_TEST_SLOW") != "1", reason="takes long: scripts/test-harnesses --slow runs it"
+    ),
+)
+"""Marks of tests that are left to a run of their own."""
+
 PATIENCE_S = 60.0
 
 

@@ -15,7 +15,7 @@ from bench.evidence import gap_sentence
 from bench.plan import PLANS
 from bench.results import Tokens, TrialResult, results_of
 from bench.watch import LOOP_ROUNDS
-from tests.integration.harness_rig import require
+from tests.integration.harness_rig import LONG, require
 from tests.integration.harness_scripts import HANDS, call, script, turn
 
 pytestmark = [pytest.mark.harness, pytest.mark.timeout(300)]
@@ -202,6 +202,8 @@ def test_a_sub_agent_whose_model_is_not_found_makes_no_zero_delegations(tmp_path
 # --- equal footing ---------------------------------------------------------------------------------
 
 
+@LONG[0]
+@LONG[1]
 @pytest.mark.timeout(600)  # four starts of opencode
 def test_opencode_tells_every_model_the_same_unless_it_is_told_their_names(tmp_path: Path) -> None:
     """It has a prompt for each family of models, and finds the family in the name."""

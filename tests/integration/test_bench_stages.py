@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness_rig import require
+from tests.integration.harness_rig import LONG, require
 from tests.integration.harness_scripts import HANDS, script, turn
 
 pytestmark = [pytest.mark.harness, pytest.mark.timeout(300)]
@@ -124,6 +124,8 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
+@LONG[0]
+@LONG[1]
 def test_two_harnesses_hand_a_repository_on(tmp_path: Path) -> None:
     require("opencode")
     require("codex")

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from inference.chat import ToolCall
-from tests.integration.harness_rig import MAIN, NAMES, Bench, Job, Outcome, Seen, Server, bench, require, run
+from tests.integration.harness_rig import (
+    LONG,
+    MAIN,
+    NAMES,
+    Bench,
+    Job,
+    Outcome,
+    Seen,
+    Server,
+    bench,
+    require,
+    run,
+)
 from tests.integration.harness_scripts import HANDS, script, turn
 
 pytestmark = pytest.mark.harness
@@ -69,18 +80,12 @@ class Wait:
 
 
 SHORT = Wait(load_s=8, patience_s=3, keepalive="keepalive = 1")
-LONG = Wait(load_s=90, patience_s=15)
-
-LONG_IS_WANTED = os.environ.get("HOTSEAT_TEST_SLOW") == "1"
-long_wait = (
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(not LONG_IS_WANTED, reason="takes 100 s: scripts/test-harnesses --slow runs it"),
-)
+AGES = Wait(load_s=90, patience_s=15)
 
 
 @pytest.mark.parametrize(
-    "wait", [pytest.param(SHORT, id="8s"), pytest.param(LONG, id="90s", marks=long_wait)]
+    "wait",
+    [pytest.param(SHORT, id="8s"), pytest.param(AGES, id="90s", marks=(pytest.mark.timeout(300), *LONG))],
 )
 def test_a_load_is_waited_for_longer_than_silence_would_be(wait: Wait, tmp_path: Path) -> None:
     """All three wait for the same load, and nobody asks twice."""

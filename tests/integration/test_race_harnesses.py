@@ -13,7 +13,7 @@ import pytest
 
 from bench.task import TASKS
 from tests.bench.user_repository import commit, fingerprint, git
-from tests.integration.harness_rig import require
+from tests.integration.harness_rig import LONG, require
 
 pytestmark = [pytest.mark.harness, pytest.mark.timeout(300)]
 
@@ -35,6 +35,8 @@ def hotseat(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str
     )
 
 
+@LONG[0]
+@LONG[1]
 def test_three_harnesses_on_a_users_repository_and_one_patch_taken_over(tmp_path: Path) -> None:
     for name in ("opencode", "codex", "claude"):
         require(name)
