@@ -28,7 +28,7 @@ def test_what_stands_beside_several_checks_is_one_thing(name: str) -> None:
     assert len(set(found.values())) == 1
 
 
-@pytest.mark.parametrize("name", ["api_check.py", "api_description.py"])
+@pytest.mark.parametrize("name", ["api_check.py", "api_description.py", "api_ruby.py"])
 def test_copies_of_our_own_modules_are_true(name: str) -> None:
     assert set(copies(name).values()) == {(TASKS.parent / name).read_bytes()}
 
@@ -153,6 +153,8 @@ def test_nothing_that_a_program_starts_outlives_its_answers(tmp_path: Path) -> N
         ("fork-spec", "refuses", {"meant"}),
         ("fork-spec", "ignores", {"meant", "consistent"}),
         ("fork-spec", "mixes", {"meant", "consistent"}),
+        ("rails-rubyllm", "secret", {"no_secret"}),
+        ("rails-rubyllm", "unfinished", {"integration", "readme", "docker"}),
     ],
 )
 def test_each_way_to_be_wrong_costs_what_it_should(

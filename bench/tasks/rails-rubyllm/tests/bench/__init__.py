@@ -1,0 +1,1 @@
+"""Benchmarks of coding harnesses through the proxy, over HTTP only."""
