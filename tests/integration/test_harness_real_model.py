@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness_rig import MAIN, NAMES, Job, Server, bench, require, run
+from tests.integration.harness_rig import LONG, MAIN, NAMES, Job, Server, bench, require, run
 
 pytestmark = [pytest.mark.harness, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -48,6 +48,8 @@ JOBS = {
 }
 
 
+@LONG[0]
+@LONG[1]
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_model_calls_a_tool_and_reads_its_result(
     name: str, smollm2_path: Path, tmp_path: Path
