@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from bench.plan import Configuration
-from bench.server import Offer, OfferedModel
+from bench.server import Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def neutral(offer: Offer, configuration: Configuration) -> Cast:
     aliases: dict[str, str] = {}  # by the model's name at the server
     told: dict[str, str] = {}  # by the configuration's name for it
     for name in configuration.models:
-        model = _found(offer, name)
+        model = offer.named(name)
         if model is not None:
             told[name] = aliases.setdefault(model.name, f"model-{len(aliases) + 1}")
     models = [replace(m, name=aliases[m.name], aliases=()) for m in offer.models if m.name in aliases]
@@ -44,14 +44,6 @@ def neutral(offer: Offer, configuration: Configuration) -> Cast:
     )
     by_alias = {alias: name for name, alias in aliases.items()}
     return Cast(renamed, replace(offer, models=tuple(models), roles={}), by_alias)
-
-
-def _found(offer: Offer, name: str) -> OfferedModel | None:
-    for wanted in (name, offer.roles.get(name)):
-        for model in offer.models:
-            if wanted is not None and wanted in (model.name, *model.aliases):
-                return model
-    return None
 
 
 def capped(offer: Offer, context: int | None) -> Offer:

@@ -14,10 +14,7 @@ from typing import Literal
 from bench.behaviour import BEHAVIOUR, Behaviour, read_behaviour
 from bench.errors import BenchError
 from bench.patches import without_comments
-from bench.results import RESULT, TrialResult, read_result
-
-MODELLESS = ("oracle", "nop")
-"""Harnesses that ask no model: they check a task, and compete with nobody."""
+from bench.results import MODELLESS, RESULT, TrialResult, read_result
 
 PATCH = "diff.patch"
 INDENTED = (".py", ".pyi", ".pyx", ".yaml", ".yml", ".coffee", ".nim", ".hs")

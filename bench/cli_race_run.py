@@ -71,6 +71,7 @@ class Wishes:
 
 async def run_wishes(wishes: Wishes) -> Ended:
     """Raises BenchError, ServerTrouble, UnsuitedSetup."""
+    from bench.consent import agree, sold_models
     from bench.ground import Address, ground
     from bench.job import opened
     from bench.race import kept_plan, line_up, run_race
@@ -84,9 +85,7 @@ async def run_wishes(wishes: Wishes) -> Ended:
     selections: list[Selection] | None = None
     with opened(wishes.folder, plan, wishes.remap, cells) as job:
         said = _named(wishes, said, plan)
-        finished = job.finished()
-        if wishes.redoes:
-            finished = {name: one for name, one in finished.items() if one.outcome != "infrastructure"}
+        finished = job.finished(redoes_infrastructure=wishes.redoes)
         left = [cell for cell in cells if cell.trial not in finished]
         wishes.say(f"results: {wishes.folder}")
         said = await _before(wishes, said, plan.tasks[0], is_needed=bool(left))
@@ -94,7 +93,7 @@ async def run_wishes(wishes: Wishes) -> Ended:
             address = Address(wishes.url, wishes.key)
             # Slots bound who starts when, and not how many there may be.
             async with ground(job, replace(plan, parallel=1), address, os.environ) as stands:
-                _agree(wishes, plan, stands)
+                agree(sold_models(plan, stands, wishes.judge), yes=wishes.yes)
                 line = await line_up(left, stands, plan.parallel)
                 _tell(wishes, line)
                 with ended_by_signals():
@@ -170,26 +169,6 @@ async def _before(wishes: Wishes, found: Race, task: Task, *, is_needed: bool) -
     if passed == len(found.checks):
         wishes.say("note: all of them: they can tell who breaks something, and not who does the work")
     return found
-
-
-def _agree(wishes: Wishes, plan: Plan, stands: Ground) -> None:
-    """Models that others sell are asked only if somebody has said so. Raises PlanError."""
-    from bench.errors import PlanError
-    from bench.trial import sold_models
-
-    sold = [] if plan.replay is not None else sold_models(plan.configurations, stands)
-    offers = [contestant.server.offer for contestant in stands.contestants.values()][:1]
-    sold += [
-        model.name
-        for offer in offers
-        for model in offer.models
-        if wishes.judge in (model.name, *model.aliases) and not model.is_local and model.name not in sold
-    ]
-    if sold and not wishes.yes:
-        names = ", ".join(sold)
-        if not sys.stdin.isatty():
-            raise PlanError(f"{names} may cost money: add --yes to have them asked")
-        click.confirm(f"{names} may cost money. Go on?", abort=True, err=True)
 
 
 def _tell(wishes: Wishes, line: Line) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import io
 import json
 import os
 import signal
@@ -23,12 +22,9 @@ from bench.server import DEFAULT_SERVER
 
 if TYPE_CHECKING:
     from bench.plan import Cell, Plan
-    from bench.progress import Progress
     from bench.results import Outcome, TrialResult
-    from bench.trial import Ground
 
 JOBS = "jobs"
-TICK_S = 1.0
 INTERRUPT_EXIT = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -152,22 +148,25 @@ class Ended:
 
 
 async def _run(wishes: Wishes) -> Ended:
+    from bench.consent import agree, sold_models
     from bench.ground import Address, ground
-    from bench.job import opened
+    from bench.job import opened, run_cells
+    from bench.progress import Progress, ticking
 
     plan = _plan(wishes)
     cells = plan.cells()
     with opened(wishes.folder, plan, wishes.remap, cells) as job:
-        finished = job.finished()
-        if wishes.redoes:
-            finished = {name: one for name, one in finished.items() if one.outcome != "infrastructure"}
+        finished = job.finished(redoes_infrastructure=wishes.redoes)
         _foretell(wishes, plan, cells, finished)
         left = [cell for cell in cells if cell.trial not in finished]
         if left:
             address = Address(wishes.url, wishes.key)
             async with ground(job, plan, address, os.environ) as stands:
-                _agree(wishes, plan, stands)
-                await _watched(left, stands, plan, _progress(wishes, len(cells), len(finished)))
+                agree(sold_models(plan, stands), yes=wishes.yes)
+                progress = Progress.on_stderr(len(cells), len(finished), is_quiet=wishes.quiet)
+                with ended_by_signals():
+                    async with ticking(progress):
+                        await run_cells(left, stands, plan.parallel, progress)
         results = job.finished().values()
     outcomes = Counter(result.outcome for result in results)
     invalid = sum(result.validity == "INVALID" for result in results)
@@ -200,44 +199,6 @@ def _foretell(wishes: Wishes, plan: Plan, cells: Sequence[Cell], finished: Mappi
     for line in forecast(plan, cells, finished):
         click.echo(line, err=True)
     click.echo(f"results: {wishes.folder}", err=True)
-
-
-def _agree(wishes: Wishes, plan: Plan, stands: Ground) -> None:
-    """Models that others sell are asked only if somebody has said so; a recording asks nobody. Raises
-    PlanError."""
-    from bench.errors import PlanError
-    from bench.trial import sold_models
-
-    if plan.replay is not None:
-        return
-    if (sold := sold_models(plan.configurations, stands)) and not wishes.yes:
-        names = ", ".join(sold)
-        if not sys.stdin.isatty():
-            raise PlanError(f"{names} may cost money: add --yes to have them asked")
-        click.confirm(f"{names} may cost money. Go on?", abort=True, err=True)
-
-
-def _progress(wishes: Wishes, total: int, finished: int) -> Progress:
-    from bench.progress import Progress
-
-    stream = io.StringIO() if wishes.quiet else sys.stderr
-    return Progress(stream, total, finished, moves=stream.isatty())
-
-
-async def _watched(left: Sequence[Cell], stands: Ground, plan: Plan, progress: Progress) -> None:
-    from bench.job import run_cells
-
-    async def tick() -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            progress.tick()
-
-    ticking = asyncio.create_task(tick())
-    try:
-        with ended_by_signals():
-            await run_cells(left, stands, plan.parallel, progress)
-    finally:
-        ticking.cancel()
 
 
 @contextlib.contextmanager

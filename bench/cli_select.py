@@ -8,7 +8,6 @@ import os
 import random
 import re
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -191,19 +190,15 @@ async def _select(job: Path, task: str | None, settings: JudgeSettings, url: str
         await select_job(job, settings, client, task=task, watch=told)
 
 
-def _agreed(model: str, url: str, key: str | None, yes: bool) -> str:
+def _agreed(judge: str, url: str, key: str | None, yes: bool) -> str:
     """The server's address, once somebody has said that a model which others sell may be asked. Raises
     PlanError, ServerTrouble, Abort."""
-    from bench.errors import PlanError
+    from bench.consent import agree
     from bench.server import fetch_offer
 
     offer = fetch_offer(url, key)
-    name = offer.roles.get(model, model)
-    is_sold = any(one.name == name and not one.is_local for one in offer.models)
-    if is_sold and not yes:
-        if not sys.stdin.isatty():
-            raise PlanError(f"{model} may cost money: add --yes to have it asked")
-        click.confirm(f"{model} may cost money. Go on?", abort=True, err=True)
+    model = offer.named(judge)
+    agree([judge] if model is not None and not model.is_local else [], yes=yes, them="it")
     return offer.url
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import io
 import json
 import os
 import re
@@ -19,16 +18,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli_run import INTERRUPT_EXIT, JOBS, TICK_S, ended_by_signals, pairs
+from bench.cli_run import INTERRUPT_EXIT, JOBS, ended_by_signals, pairs
 from bench.server import DEFAULT_SERVER
 
 if TYPE_CHECKING:
     from bench.plan import Configuration, Plan
-    from bench.progress import Progress
     from bench.spec import Spec
     from bench.stage_review import Review
     from bench.stages import Staged, Wanted
-    from bench.trial import Ground
 
 REVIEW = "review.md"
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -291,19 +288,19 @@ async def _run(wanted: Wanted, plan: Plan, folder: Path, manner: Manner) -> Revi
 
 
 async def _stages(found: Staged, plan: Plan, manner: Manner) -> None:
+    from bench.consent import agree, sold_models
     from bench.ground import Address, ground
+    from bench.progress import Progress, ticking
     from bench.stages import run_stages
 
     needed = dataclasses.replace(plan, configurations=found.needed)
     async with ground(found.job, needed, Address(manner.url, manner.key), os.environ) as stands:
-        _agree(manner, needed, stands)
-        progress = _progress(manner, len(found.wanted.spec.stages), len(found.record.kept))
-        ticking = asyncio.create_task(_tick(progress))
-        try:
-            with ended_by_signals():
+        agree(sold_models(needed, stands), yes=manner.yes)
+        total, finished = len(found.wanted.spec.stages), len(found.record.kept)
+        progress = Progress.on_stderr(total, finished, is_quiet=manner.quiet)
+        with ended_by_signals():
+            async with ticking(progress):
                 await run_stages(found, stands, progress)
-        finally:
-            ticking.cancel()
 
 
 def _foretell(found: Staged) -> None:
@@ -315,31 +312,3 @@ def _foretell(found: Staged) -> None:
         click.echo(f"done before: {one.label}, by {one.configuration}", err=True)
     for stage in found.left:
         click.echo(f"to do: {stage.label}, by {found.wanted.configurations[stage.number - 1].name}", err=True)
-
-
-def _agree(manner: Manner, plan: Plan, stands: Ground) -> None:
-    """Models that others sell are asked only if somebody has said so; a recording asks nobody. Raises
-    PlanError."""
-    from bench.errors import PlanError
-    from bench.trial import sold_models
-
-    if plan.replay is not None:
-        return
-    if (sold := sold_models(plan.configurations, stands)) and not manner.yes:
-        names = ", ".join(sold)
-        if not sys.stdin.isatty():
-            raise PlanError(f"{names} may cost money: add --yes to have them asked")
-        click.confirm(f"{names} may cost money. Go on?", abort=True, err=True)
-
-
-def _progress(manner: Manner, total: int, finished: int) -> Progress:
-    from bench.progress import Progress
-
-    stream = io.StringIO() if manner.quiet else sys.stderr
-    return Progress(stream, total, finished, moves=stream.isatty())
-
-
-async def _tick(progress: Progress) -> None:
-    while True:
-        await asyncio.sleep(TICK_S)
-        progress.tick()

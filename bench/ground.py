@@ -15,8 +15,9 @@ from bench.errors import BenchError, PlanError
 from bench.harnesses.installed import HARNESSES, Installed, ask
 from bench.job import Job
 from bench.own_server import own_server
-from bench.plan import MODELLESS, Configuration, Plan
+from bench.plan import Configuration, Plan
 from bench.proxy_client import StateNow, connected
+from bench.results import MODELLESS
 from bench.sandbox import Isolation, isolation
 from bench.server import DEFAULT_SERVER, Offer, fetch_offer
 from bench.session import Contestant, Server, chosen_models, unknown_models

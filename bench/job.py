@@ -52,13 +52,16 @@ class Job:
     def trials(self) -> Path:
         return self.folder / TRIALS
 
-    def finished(self) -> dict[str, TrialResult]:
-        """By trial. Blocks. Raises BenchError for a result that cannot be read or is of another task."""
+    def finished(self, *, redoes_infrastructure: bool = False) -> dict[str, TrialResult]:
+        """By trial, if wanted without what could not be run. Blocks. Raises BenchError for a result that
+        cannot be read or is of another task."""
         found: dict[str, TrialResult] = {}
         for cell in self.cells:
             path = self.trials / cell.trial / RESULT
             if path.exists():
                 found[cell.trial] = _own(read_result(path), cell, path)
+        if redoes_infrastructure:
+            found = {name: one for name, one in found.items() if one.outcome != "infrastructure"}
         return found
 
 

@@ -25,8 +25,7 @@ from bench.errors import BenchError
 from bench.job import PLAN_FILE, TRIALS
 from bench.note_entries import Entry, Newer, Strange, line_of, read_line, trial_entry
 from bench.note_settings import settings_of
-from bench.plan import MODELLESS
-from bench.results import MAX_RESULT_BYTES, RESULT, read_result
+from bench.results import MAX_RESULT_BYTES, MODELLESS, RESULT, read_result
 
 FOLDER, LOG_FILE, ATTRIBUTES_FILE = ".hotseat", "notes.jsonl", ".gitattributes"
 APART = ".apart"

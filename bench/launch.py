@@ -128,7 +128,7 @@ def _main(offer: Offer, wishes: Wishes, usable: Sequence[OfferedModel]) -> Offer
 
 def _role(offer: Offer, role: str) -> OfferedModel | None:
     """The model of a role that nobody asked for by name: none if there is none, or if it cannot answer."""
-    model = _found(offer, offer.roles[role]) if role in offer.roles else None
+    model = offer.named(offer.roles[role]) if role in offer.roles else None
     return model if model is not None and _defect(model) is None else None
 
 
@@ -150,7 +150,7 @@ def _subagents(offer: Offer, wishes: Wishes, main: OfferedModel) -> tuple[SubAge
 
 def _named(offer: Offer, name: str) -> OfferedModel:
     """A model by name, alias or role, if it can answer. Raises LaunchError."""
-    model = _found(offer, name)
+    model = offer.named(name)
     if model is None:
         known = [*offer.roles, *(known for m in offer.models for known in (m.name, *m.aliases))]
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or sorted(set(known))[:12]
@@ -158,14 +158,6 @@ def _named(offer: Offer, name: str) -> OfferedModel:
     if (defect := _defect(model)) is not None:
         raise LaunchError(defect)
     return model
-
-
-def _found(offer: Offer, name: str) -> OfferedModel | None:
-    for wanted in (name, offer.roles.get(name)):
-        for model in offer.models:
-            if wanted is not None and wanted in (model.name, *model.aliases):
-                return model
-    return None
 
 
 def _defect(model: OfferedModel) -> str | None:

@@ -10,14 +10,14 @@ import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bench.errors import BenchError
 from bench.job import JOB_FILE, MAX_JOB_BYTES, PLAN_FILE
 from bench.note_entries import Setting
-from bench.plan import MAX_PLAN_BYTES
+from bench.plan import MAX_PLAN_BYTES, by_model_alone
 from bench.reading import bounded_text, first_complaint
 
 
@@ -36,17 +36,9 @@ class _Configuration(_Section):
     harness: str
     main: str = ""
     small: str = ""
-    subagents: dict[str, _SubAgent] = {}
+    subagents: Annotated[dict[str, _SubAgent], BeforeValidator(by_model_alone)] = {}
     effort: str | None = None
     context: int | None = None
-
-    @field_validator("subagents", mode="before")
-    @classmethod
-    def _by_model(cls, value: Any) -> Any:
-        """A sub-agent may be given by its model alone."""
-        if not isinstance(value, dict):
-            return value
-        return {name: {"model": one} if isinstance(one, str) else one for name, one in value.items()}
 
 
 class _Plan(_Section):

@@ -35,10 +35,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import PlanError
 from bench.reading import bounded_text, first_complaint
+from bench.results import MODELLESS
 from bench.task import Task, named_task
 from bench.watch import Caps
 
@@ -48,7 +49,6 @@ MAX_CELLS = 100_000
 
 Policy = Literal["native", "neutral", "encouraged", "required"]
 HarnessName = Literal["opencode", "codex", "claude-code", "oracle", "nop"]
-MODELLESS: tuple[HarnessName, ...] = ("oracle", "nop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,13 @@ class _Caps(_Section):
 Context = Annotated[int, Field(ge=1024, le=2**31)]
 
 
+def by_model_alone(subagents: Any) -> Any:
+    """A sub-agent may be given so: as a table it has no more than a model then."""
+    if not isinstance(subagents, dict):
+        return subagents
+    return {name: {"model": one} if isinstance(one, str) else one for name, one in subagents.items()}
+
+
 class _SubAgent(_Section):
     model: str
     effort: str | None = None
@@ -155,18 +162,10 @@ class _Configuration(_Section):
     harness: HarnessName
     main: str = ""
     small: str = ""
-    subagents: dict[str, _SubAgent] = {}
+    subagents: Annotated[dict[str, _SubAgent], BeforeValidator(by_model_alone)] = {}
     effort: str | None = None
     policy: Policy | None = None
     context: Context | None = None
-
-    @field_validator("subagents", mode="before")
-    @classmethod
-    def _by_model(cls, value: Any) -> Any:
-        """A sub-agent may be given by its model alone."""
-        if not isinstance(value, dict):
-            return value
-        return {name: {"model": one} if isinstance(one, str) else one for name, one in value.items()}
 
 
 class _PlanFile(_Section):

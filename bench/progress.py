@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
+import sys
 import time
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import AsyncIterator, Callable
+from typing import Self, TextIO
 
 from bench.plan import Cell
 from bench.results import TrialResult
 
 MAX_LINE_CHARS = 160
+TICK_S = 1.0
 _ERASE = "\r\x1b[K"
 
 
@@ -32,6 +37,11 @@ class Progress:
         self._clock = clock
         self._begun_s = clock()
         self._running: dict[str, float] = {}  # trial -> since when
+
+    @classmethod
+    def on_stderr(cls, total: int, finished: int, *, is_quiet: bool) -> Self:
+        stream = io.StringIO() if is_quiet else sys.stderr
+        return cls(stream, total, finished, moves=stream.isatty())
 
     def began(self, cell: Cell) -> None:
         self._running[cell.trial] = self._clock()
@@ -64,6 +74,22 @@ class Progress:
         """As long for each trial as for those of this start."""
         made = self._done - self._before
         return (self._clock() - self._begun_s) / made * (self._total - self._done) if made else 0.0
+
+
+@contextlib.asynccontextmanager
+async def ticking(progress: Progress, every_s: float = TICK_S) -> AsyncIterator[None]:
+    """What moves goes on moving while nothing begins or ends."""
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            progress.tick()
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def told(result: TrialResult) -> str:

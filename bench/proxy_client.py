@@ -203,7 +203,7 @@ class ProxyClient:
                 timeout=aiohttp.ClientTimeout(total=limit_s),
                 allow_redirects=False,
             ) as response:
-                status, data = response.status, await _bounded(response)
+                status, data = response.status, await bounded_body(response, MAX_ANSWER_BYTES)
         except TimeoutError as error:
             raise ProxyError(f"{self.url}{path} gave no answer within {limit_s:g} s: see its log") from error
         except aiohttp.ClientError as error:
@@ -323,12 +323,13 @@ def _run_end(answer: Mapping[str, Any]) -> RunEnd:
     )
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+async def bounded_body(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """Raises ProxyError."""
     data = bytearray()
     async for part in response.content.iter_any():
         data += part
-        if len(data) > MAX_ANSWER_BYTES:
-            raise ProxyError(f"{response.url}: more than {MAX_ANSWER_BYTES} bytes: is it Hotseat?")
+        if len(data) > limit_bytes:
+            raise ProxyError(f"{response.url}: more than {limit_bytes} bytes: is it Hotseat?")
     return bytes(data)
 
 

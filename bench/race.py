@@ -33,7 +33,7 @@ from bench.repository import Repository
 from bench.results import TrialResult
 from bench.session import chosen_models
 from bench.snapshot import take_snapshot
-from bench.task import Task, prepare
+from bench.task import Task, load_task, prepare
 from bench.trial import BEGUN, Ground, run_trial
 from bench.user_task import CHECK_S, ProbeCommand, UserTask, check_user_task, slug, write_user_task
 from bench.verifier import Verdict, verify
@@ -97,14 +97,14 @@ def user_race(folder: Path, request: Request) -> Race:
     """Snapshot and task, in a job's folder; of one that was begun before, what is there. The repository is
     only read. Blocks. Raises BenchError."""
     repository = Repository.at(request.repository)
-    known = read_race(folder)
-    if known is not None:
-        _check_same(folder, known, repository, request)
-        return known
     name = slug(f"{repository.top.name}-{_title(request.prompt)}", "race")
     wanted = UserTask(
         name, request.prompt, request.checks, request.probes, ("race", *request.tags), request.check_s
     )
+    known = read_race(folder)
+    if known is not None:
+        _check_same(folder, known, repository, request, wanted)
+        return known
     check_user_task(wanted)
     repository.commit()
     begin_apart(folder, (TASK_FOLDER, _ARCHIVE))
@@ -140,16 +140,21 @@ def task_race(folder: Path, task: Task) -> Race:
     return known or race
 
 
-def _check_same(folder: Path, known: Race, repository: Repository, request: Request) -> None:
+def _check_same(
+    folder: Path, known: Race, repository: Repository, request: Request, wanted: UserTask
+) -> None:
     now = (
         str(repository.top),
         request.prompt,
         request.checks,
         {probe.name: probe.command for probe in request.probes},
+        request.tags,
+        wanted.verifier_s,  # of the same checks, so by their limit
     )
+    limit_s = load_task(folder / TASK_FOLDER).verifier_timeout_s if known.repo else None
     for what, before, asked in zip(
-        ("repository", "prompt", "checks", "probes"),
-        (known.repo, known.prompt, known.checks, known.probes),
+        ("repository", "prompt", "checks", "probes", "tags", "limit for each check (--check-timeout)"),
+        (known.repo, known.prompt, known.checks, known.probes, known.tags, limit_s),
         now,
         strict=True,
     ):

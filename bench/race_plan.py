@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bench.errors import PlanError
-from bench.plan import MODELLESS, HarnessName, Plan
+from bench.plan import HarnessName, Plan
+from bench.results import MODELLESS
 from bench.task import Parameters
 
 SUBAGENT = "helper"

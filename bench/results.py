@@ -34,6 +34,9 @@ verifier-failed: as the words say; infrastructure: ours. All but the last two ha
 UNVERIFIED = "unverified"
 """The score of a trial that nothing checked: its reward says only that something was changed."""
 
+MODELLESS = ("oracle", "nop")
+"""Harnesses that ask no model, and so cost nothing: they check a task, and compete with nobody."""
+
 Role = Literal["main", "subagent", "auxiliary", "unattributed"]
 
 

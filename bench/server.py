@@ -47,6 +47,14 @@ class Offer:
     models: tuple[OfferedModel, ...]
     roles: Mapping[str, str]
 
+    def named(self, name: str) -> OfferedModel | None:
+        """By its name, an alias or a role."""
+        for wanted in (name, self.roles.get(name)):
+            for model in self.models:
+                if wanted is not None and wanted in (model.name, *model.aliases):
+                    return model
+        return None
+
 
 def fetch_offer(url: str, key: str | None) -> Offer:
     """Ask GET /v1/models. Raises ServerTrouble."""

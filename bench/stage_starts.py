@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.repository import GitFailed, Repository
 from bench.snapshot import pack_folder, unpack
 from bench.stage_prompt import State
-from bench.workspace import MAX_DIFF_BYTES, outside_repositories
+from bench.workspace import AS_IT_IS, MAX_DIFF_BYTES, outside_repositories
 
 MAX_STATE_BYTES = 32 * 1024
 _OURS = {  # the user's configuration could turn line ends, or run programs
@@ -25,8 +25,6 @@ _OURS = {  # the user's configuration could turn line ends, or run programs
     "GIT_CONFIG_SYSTEM": os.devnull,
     "GIT_CEILING_DIRECTORIES": tempfile.gettempdir(),
 }
-
-_AS_IT_IS = "* -text -filter -ident -working-tree-encoding\n"  # whatever the files' own .gitattributes say
 
 
 def first_start(head: Path, state: State, archive: Path) -> None:
@@ -97,7 +95,7 @@ def _repository(folder: Path) -> tuple[Repository, str]:
     repository = Repository(folder, is_bare=False)
     repository.git("init", "--quiet", "--template=", places=_OURS)
     (folder / ".git" / "info").mkdir()
-    (folder / ".git" / "info" / "attributes").write_text(_AS_IT_IS)
+    (folder / ".git" / "info" / "attributes").write_text(AS_IT_IS)
     repository.git("add", "--all", "--force", places=_OURS)
     return repository, repository.git("write-tree", places=_OURS).decode().strip()
 

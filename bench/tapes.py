@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import BenchError
-from bench.plan import MODELLESS, Cell
-from bench.results import results_of
+from bench.plan import Cell
+from bench.results import MODELLESS, results_of
 
 MAX_NAME_CHARS = 64
 

@@ -27,11 +27,11 @@ from bench.errors import BenchError
 from bench.evidence import Expected, Row
 from bench.harnesses.base import Transcript, UnsuitedSetup
 from bench.launch import LaunchError
-from bench.plan import Cell, Configuration
+from bench.plan import Cell
 from bench.proxy_client import ProxyClient
 from bench.results import Claimed, Manifest, Outcome, Tokens, TrialResult, write_result
 from bench.server import ServerTrouble
-from bench.session import Contestant, Performance, Terms, chosen_models
+from bench.session import Contestant, Performance, Terms
 from bench.tapes import NO_TAPES, Tape, Tapes
 from bench.task_check import solve
 from bench.verifier import Verdict, verify
@@ -94,17 +94,6 @@ async def run_trial(cell: Cell, ground: Ground) -> TrialResult:
         result = _result(cell, ground, judged, started_at, time.monotonic() - begun_s)
     await asyncio.to_thread(write_result, folder, result)
     return result
-
-
-def sold_models(configurations: Iterable[Configuration], ground: Ground) -> list[str]:
-    """Of those that the configurations name, the ones that other servers answer."""
-    offered = [
-        model
-        for one in configurations
-        if one.harness in ground.contestants
-        for model in chosen_models(ground.contestants[one.harness].server.offer, one)
-    ]
-    return list(dict.fromkeys(model.name for model in offered if not model.is_local))
 
 
 # --- doing it -------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ MAX_REPOSITORIES = 200
 GIT_TIMEOUT_S = 60
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _INSTRUCTIONS = ("AGENTS.md", "CLAUDE.md", "GEMINI.md", ".cursorrules", "opencode.json", ".git")
-_AS_IT_IS = "* -text -filter -ident -working-tree-encoding\n"
+AS_IT_IS = "* -text -filter -ident -working-tree-encoding\n"
 """What a repository's own .gitattributes would change on the way in: a patch must apply to the bytes that the
 agent was given."""
 
@@ -194,7 +194,7 @@ def _commit(app: Path) -> None:
     """One commit, with every file in it."""
     _git(app, "init", "--quiet", "--initial-branch=main", "--template=")  # no samples of hooks to copy about
     (app / ".git" / "info").mkdir(exist_ok=True)
-    (app / ".git" / "info" / "attributes").write_text(_AS_IT_IS)
+    (app / ".git" / "info" / "attributes").write_text(AS_IT_IS)
     (app / ".git" / "info" / "exclude").write_text(_BY_PRODUCTS)
     _git(app, "add", "--all", "--force")
     _git(app, "commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message", "The task's start")

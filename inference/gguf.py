@@ -178,7 +178,7 @@ def _other_parts(first: GgufHeader, count: int) -> list[str]:
             f"{path}: part 1 of a model split in {count}, and the engine finds the others by name: "
             f"expected a file name that ends in -00001-of-{count:05d}.gguf; rename it"
         )
-    return [str(path.with_name(f"{named['stem']}-{i:05d}-of-{count:05d}.gguf")) for i in range(2, count + 1)]
+    return [str(part) for part in part_paths(path)[1:]]
 
 
 def part_paths(path: Path) -> list[Path]:

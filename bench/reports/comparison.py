@@ -13,9 +13,10 @@ import numpy as np
 
 from bench.power import MIN_TASKS, Spread, detectable_difference, spread_of
 from bench.reports.joining import Trial
-from bench.reports.report import MODELLESS, Design, Measure, Pair, Ratio
+from bench.reports.report import Design, Measure, Pair, Ratio
 from bench.reports.summary import cost_of, counted, suite_of
 from bench.reports.words import factor, plural, times
+from bench.results import MODELLESS
 from bench.stats import Interval, Suite, ratio_interval
 from bench.verdicts import Comparison, compare_pairs
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from bench.power import MIN_TASKS
 from bench.reports.joining import Trial
-from bench.reports.report import MODELLESS, Axis, Beaten, CostMap, MapPoint, Mean, Unplaced
+from bench.reports.report import Axis, Beaten, CostMap, MapPoint, Mean, Unplaced
 from bench.reports.summary import cost_of, counted, reward_mean, suite_of
 from bench.reports.words import plural
 from bench.reports.worth import Rival, questions
-from bench.results import TrialResult
+from bench.results import MODELLESS, TrialResult
 from bench.stats import Suite, difference_interval, mean_reward, suite_interval
 
 AXES: tuple[Axis, ...] = ("usd", "s", "j")

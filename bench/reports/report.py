@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from bench.convergence import Convergence
-from bench.results import NodeTotals, Role, Tokens
+from bench.results import MODELLESS, NodeTotals, Role, Tokens
 from bench.selection.record import SelectionFile
 from bench.stats import Interval
 from bench.verdicts import Comparison
@@ -30,10 +30,6 @@ Axis = Literal["usd", "s", "j"]
 
 Answer = Literal["more for more", "no more for more", "not known"]
 """What a dearer configuration gets; the last where these trials cannot tell."""
-
-
-MODELLESS = ("oracle", "nop")
-"""Harnesses that ask no model, and so cost nothing: they check the tasks, and compete with nobody."""
 
 
 @dataclass(frozen=True, slots=True)

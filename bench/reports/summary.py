@@ -15,7 +15,6 @@ import numpy as np
 
 from bench.reports.joining import Trial
 from bench.reports.report import (
-    MODELLESS,
     ConfigurationSummary,
     Cost,
     Delegations,
@@ -29,7 +28,7 @@ from bench.reports.report import (
     TaskCell,
     TaskRow,
 )
-from bench.results import Role, Tokens, TrialResult
+from bench.results import MODELLESS, Role, Tokens, TrialResult
 from bench.stats import (
     Interval,
     clopper_pearson,

@@ -21,7 +21,7 @@ import aiohttp
 
 from bench.errors import ProxyError
 from bench.evidence import Row, cost_of
-from bench.proxy_client import ProxyClient, RunTicket, RunWish
+from bench.proxy_client import ProxyClient, RunTicket, RunWish, bounded_body
 from bench.selection.prompts import Prompt, unbounded
 
 RUN_TTL_S = 24 * 3600.0
@@ -180,7 +180,7 @@ class HttpJudge:
                 timeout=aiohttp.ClientTimeout(total=self._answer_s),
                 allow_redirects=False,
             ) as response:
-                return response.status, response.headers, await _bounded(response)
+                return response.status, response.headers, await bounded_body(response, MAX_REPLY_BYTES)
         except TimeoutError:
             return 504, {}, json.dumps({"error": {"message": f"no answer in {self._answer_s:g} s"}}).encode()
         except aiohttp.ClientError as error:
@@ -223,16 +223,6 @@ def _about(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _message(answer: Mapping[str, Any], status: int) -> str:
     return " ".join(str(_about(answer).get("message") or f"status {status}").split())[:MAX_SHOWN_CHARS]
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    """Raises ProxyError."""
-    data = bytearray()
-    async for part in response.content.iter_any():
-        data += part
-        if len(data) > MAX_REPLY_BYTES:
-            raise ProxyError(f"{response.url}: more than {MAX_REPLY_BYTES} bytes: is it Hotseat?")
-    return bytes(data)
 
 
 def _pause_s(retry_after: str | None, attempt: int) -> float:
@@ -310,7 +300,7 @@ async def _offered(session: aiohttp.ClientSession, url: str, ticket: RunTicket, 
     limit = aiohttp.ClientTimeout(total=LIST_S)
     try:
         async with session.get(place, headers=headers, timeout=limit, allow_redirects=False) as response:
-            status, row = response.status, _object(await _bounded(response))
+            status, row = response.status, _object(await bounded_body(response, MAX_REPLY_BYTES))
     except (TimeoutError, aiohttp.ClientError) as error:
         raise ProxyError(f"{place}: {str(error) or type(error).__name__}: see the server's log") from error
     if status != 200:

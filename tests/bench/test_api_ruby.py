@@ -52,6 +52,12 @@ CHAT = "chat = RubyLLM.chat(model: MODEL)\n"
         "other.user(1).text\nchat.text\n",
         CHAT + "chat = something_else\nchat.user\n",
         CHAT + "response = chat.complete || nothing\n",
+        f"def a\n  {CHAT}end\n\ndef b(chat)\n  chat.text\nend\n",
+        f"def a\n  {CHAT}end\nchat.text\n",
+        f"def a\n  {CHAT}  go do\n    1\n  end\nend\nchat.text\n",
+        f"def a(x) = x\n{CHAT}def b\n  chat.text\nend\n",
+        f"{CHAT}private def b\n  chat.text\nend\n",
+        f"class A\n  def a\n    {CHAT}    if x\n      def b\n        chat.text\n      end\n    end\n  end\n",
     ],
 )
 def test_ruby_that_is_right_or_that_nobody_can_know(api: Api, source: str) -> None:
@@ -72,6 +78,11 @@ def test_ruby_that_is_right_or_that_nobody_can_know(api: Api, source: str) -> No
         (CHAT + "chat.ask a, b\n", "too many positional arguments"),
         ("RubyLLM.configure do |c|\n  c.api_key = 1\nend\n", "x.rb:2: Configuration has no 'api_key='"),
         ("foo(RubyLLM.chat.user(1)) if x\n", "Chat has no 'user'"),
+        (f"def a\n  {CHAT}  if x\n    1\n  end\n  chat.text\nend\n", "x.rb:6: Chat has no 'text'"),
+        (f"def a\n  @{CHAT}end\n\ndef b\n  @chat.text\nend\n", "x.rb:6: Chat has no 'text'"),
+        ("CHAT = RubyLLM.chat\ndef b\n  CHAT.text\nend\n", "x.rb:3: Chat has no 'text'"),
+        (f"{CHAT}def b(chat)\n  chat.text\nend\nchat.text\n", "x.rb:5: Chat has no 'text'"),
+        (f"{CHAT}def a; chat = 1; end\nchat.text\n", "x.rb:3: Chat has no 'text'"),
     ],
 )
 def test_ruby_that_takes_what_is_not_there(api: Api, source: str, said: str) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.consent import sold_models
 from bench.errors import BenchError
 from bench.ground import Address, ground
 from bench.job import Job
 from bench.own_server import LEASH, own_server
 from bench.plan import Plan, load_plan
-from bench.trial import Ground, sold_models
+from bench.trial import Ground
 from proxy.config import ProviderConfig, RouteConfig
 from tests.bench.fake_harnesses import fake_harnesses
 from tests.proxy.rig import Setup, run, serving
@@ -60,7 +61,7 @@ def test_a_job_stands_on_a_server_its_harnesses_and_walls(tmp_path: Path) -> Non
             assert contestant.harness.name == "codex"
             assert contestant.installed.version
             assert found.hotseat
-            assert sold_models(plan_of(tmp_path).configurations, found) == []
+            assert sold_models(plan_of(tmp_path), found) == []
 
     run(main())
 
@@ -110,7 +111,7 @@ def test_models_that_others_sell_are_asked_only_if_somebody_said_so(tmp_path: Pa
         async with serving(tmp_path, models) as rig:
             plan = plan_of(tmp_path, "far-away")
             found = await stands(plan, tmp_path, rig.url, environ(tmp_path / "env"))
-            assert sold_models(plan.configurations, found) == ["far-away"]
+            assert sold_models(plan, found) == ["far-away"]
             words = ["run", str(tmp_path / "p.toml"), "--job", str(tmp_path / "job"), "--url", rig.url]
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "proxy.cli", "bench", *words, "--quiet"),

@@ -18,7 +18,7 @@ import pytest
 from bench.errors import BenchError
 from bench.job import MAX_FAILURES_IN_A_ROW, opened, run_cells
 from bench.plan import Cell, load_plan
-from bench.progress import Progress
+from bench.progress import Progress, ticking
 from bench.results import TrialResult, results_of
 from bench.trial import Ground
 from bench.watch import Caps
@@ -106,6 +106,16 @@ def test_a_result_of_another_version_of_the_task_is_not_taken_for_this_one(tmp_p
             replace(job, cells=(changed,)).finished()
 
 
+def test_what_could_not_be_run_is_finished_unless_it_is_to_be_done_again(tmp_path: Path) -> None:
+    plan = load_plan(plan_file(tmp_path, attempts=1))
+    cells = plan.cells()
+    cells[0] = replace(cells[0], task=replace(cells[0].task, requires=("no-such-program",)))
+    with opened(tmp_path / "job", plan, {}, cells) as job:
+        asyncio.run(run_cells(job.cells, ground_in(job.trials), 1, Seen()))
+        assert set(job.finished()) == {cell.trial for cell in cells}
+        assert set(job.finished(redoes_infrastructure=True)) == {cells[1].trial}
+
+
 def test_a_job_that_can_run_nothing_stops_and_says_why(tmp_path: Path) -> None:
     plan = load_plan(plan_file(tmp_path, attempts=20))
     cells = [replace(cell, task=replace(cell.task, requires=("no-such-program",))) for cell in plan.cells()]
@@ -129,6 +139,29 @@ def test_progress_is_plain_lines_and_safe_on_a_terminal(tmp_path: Path) -> None:
     assert line.startswith(f"[2/3] smoke {cell.configuration.name} #1: reward ")
     assert line.endswith("red [31m; about 5 s left")
     assert "\x1b" not in line
+
+
+def test_what_moves_is_shown_again_while_nothing_ends(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        shown = 0
+
+        def write(self, text: str) -> int:
+            self.shown += 1
+            if self.shown == 3:
+                again.set()
+            return super().write(text)
+
+    async def main() -> None:
+        async with ticking(progress, every_s=0.001):
+            await again.wait()
+        assert [task for task in asyncio.all_tasks() if not task.cancelling()] == [asyncio.current_task()]
+
+    again = asyncio.Event()
+    stream = Terminal()
+    progress = Progress(stream, 1, 0, moves=True, clock=lambda: 0.0)
+    progress.began(load_plan(plan_file(tmp_path, attempts=1)).cells()[0])
+    asyncio.run(main())
+    assert stream.getvalue().count("smoke-") == stream.shown
 
 
 # --- the command ---------------------------------------------------------------------------------

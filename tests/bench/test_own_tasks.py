@@ -164,6 +164,14 @@ def test_each_way_to_be_wrong_costs_what_it_should(
     assert {name for name, score in scores.items() if score < 1} == broken
 
 
+def test_an_application_on_a_gem_that_was_imagined_is_worth_about_half(tmp_path: Path) -> None:
+    """It is built well, and does not answer."""
+    verdict = judged("rails-rubyllm", "hallucinated", tmp_path)
+    assert verdict.scores["ruby_llm_as_it_is"] == 0
+    assert verdict.reward is not None
+    assert 0.3 <= verdict.reward <= 0.6
+
+
 FRAMES = """
 import sys
 frame = sys._getframe()

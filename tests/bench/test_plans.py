@@ -6,7 +6,8 @@ import tomllib
 
 import pytest
 
-from bench.plan import MODELLESS, PLANS, load_plan, named_plan
+from bench.plan import PLANS, load_plan, named_plan
+from bench.results import MODELLESS
 
 NAMES = [path.stem for path in PLANS.glob("*.toml")]
 

@@ -288,7 +288,7 @@ def test_an_infrastructure_failure_is_a_result_like_any_other(tmp_path: Path) ->
 
 def test_a_race_that_was_begun_goes_on_from_its_own_commit(tmp_path: Path) -> None:
     repo, job = make_repository(tmp_path / "repo"), tmp_path / "job"
-    asked = Request(repo, "Double it.", (DOUBLES,))
+    asked = Request(repo, "Double it.", (DOUBLES,), (), ("maths",), 90.5)
     first = user_race(job, asked)
     write(repo, {"f.py": "later\n"})
     commit(repo, "two")
@@ -299,11 +299,16 @@ def test_a_race_that_was_begun_goes_on_from_its_own_commit(tmp_path: Path) -> No
         (replace(asked, checks=()), "checks"),
         (replace(asked, probes=(PRINTS,)), "probes"),
         (replace(asked, repository=make_repository(tmp_path / "other")), "repository"),
+        (replace(asked, tags=("maths", "more")), "tags"),
+        (replace(asked, check_s=600.0), r"limit for each check \(--check-timeout\)"),
     ):
         with pytest.raises(BenchError, match=f"its race has another {what}"):
             user_race(job, other)
     with pytest.raises(BenchError, match="it is the race of repo-double-it"):
         task_race(job, named_task("smoke"))
+    task_race(tmp_path / "ours", named_task("smoke"))
+    with pytest.raises(BenchError, match="its race has another repository"):
+        user_race(tmp_path / "ours", asked)
 
 
 def test_a_race_that_was_killed_before_it_was_noted_begins_again(tmp_path: Path) -> None:

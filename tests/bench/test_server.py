@@ -59,3 +59,14 @@ def test_rows_are_read_with_care() -> None:
     (model,) = offer.models
     assert (model.name, model.context_length, model.aliases, model.problem) == ("a", None, (), "two lines")
     assert (model.is_local, model.embeddings, offer.roles) == (False, False, {})
+
+
+def test_a_model_is_found_by_any_of_its_names() -> None:
+    rows = '{"id":"a","aliases":["short"]},{"id":"b"}'
+    with answering(
+        http(f'{{"data":[{rows}],"roles":{{"main":"b","small":"short","a":"b","gone":"c"}}}}')
+    ) as url:
+        offer = fetch_offer(url, None)
+    asked = ("a", "short", "b", "main", "small", "gone", "c")
+    found = {name: model.name for name in asked if (model := offer.named(name)) is not None}
+    assert found == {"a": "a", "short": "a", "b": "b", "main": "b", "small": "a"}, "a name goes before a role"

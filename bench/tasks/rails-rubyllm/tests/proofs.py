@@ -53,23 +53,13 @@ def ruby_llm_as_it_is(app: Application) -> Held:
     """All or nothing: one call that the gem does not have is an application that does not answer."""
     api = rubyllm()
     findings = [
-        str(finding)
-        for path, text in app.matching(RUBY).items()
-        for finding in read_ruby(_scoped(text), path, api)
+        str(finding) for path, text in app.matching(RUBY).items() for finding in read_ruby(text, path, api)
     ]
     called = r"\bRubyLLM\s*\.\s*(?:chat|context)\b|\bRubyLLM::(?:Chat|Agent)\b|\bacts_as_chat\b"
     used = app.has(called, r"(?:app|lib)/.*\.rb")
     is_so = used and not findings
     said = "; ".join(findings[:5]) or "it is not used in app/ or lib/"
     return {"RubyLLM is used, and only as it is" + ("" if is_so else f": {said}"): is_so}
-
-
-def _scoped(text: str) -> str:
-    """Locals end with their method: a `chat` that another method is handed is another chat. Lines stay."""
-    names = sorted(set(re.findall(r"\b([a-z_]\w*)\s*(?:\|\|)?=(?![=~>])", text)))
-    forgotten = "".join(f"{name} = nil; " for name in names)
-    begins = re.compile(r"^([ \t]*)(?=(?:\w+ )?def\b)", re.MULTILINE)
-    return begins.sub(lambda found: found[1] + forgotten, text)
 
 
 def openrouter(app: Application) -> Held:

@@ -5,7 +5,8 @@
 
 A line of a description is a method as Ruby writes it, `{Type}` what it hands to its block, `-> Type` what it
 gives. Chains of calls are followed from the gem's constants and from variables that such a chain was assigned
-to; of anything else nothing is said. A line ends a chain unless the next one begins with a dot.
+to; of anything else nothing is said. A line ends a chain unless the next one begins with a dot. A method has
+its own local variables: it ends with the `end` that is indented as its `def` is.
 """
 
 from __future__ import annotations
@@ -89,19 +90,33 @@ class _Token:
     text: str
     line: int
     spaced: bool = False  # a blank stands before it
+    indent: int = 0  # of its line
+
+
+def _is_local(name: str) -> bool:
+    return name[0] == "_" or name[0].islower()
 
 
 def _tokens(source: str) -> Iterator[_Token]:
+    indents = [len(line) - len(line.lstrip()) for line in source.split("\n")]
     line, spaced = 1, False
     for found in _TOKEN.finditer(source):
         kind, text = found.lastgroup or "sign", found.group()
         if kind == "line" and text[0] == "\n" and found.end() < len(source) and source[found.end()] == ".":
             kind = "blank"  # the chain goes on
         if kind != "blank":
-            yield _Token(kind, text, line, spaced)
+            yield _Token(kind, text, line, spaced, indents[line - 1])
         spaced = kind == "blank"
         line += text.count("\n")
     yield _Token("line", "", line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """Of a method that is being read: how far its `def` is indented, and the locals around it."""
+
+    indent: int
+    locals: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -111,6 +126,7 @@ class _Ruby:
     tokens: list[_Token]
     at: int = 0
     names: dict[str, str] = field(default_factory=dict)
+    methods: list[_Outside] = field(default_factory=list)  # those around what is read, the innermost last
     findings: list[Finding] = field(default_factory=list)
 
     def all(self) -> None:
@@ -124,10 +140,24 @@ class _Ruby:
         if token.kind == "name" and after.text in ("=", "||="):
             self.at += 2
             self.names[token.text] = self._expression()
+        elif token.kind == "name" and token.text in ("def", "end"):
+            self._bound(token)
+            self.at += 1
         elif token.kind == "name" and token.text not in _STATEMENT_WORDS:
             self._expression()
         else:
             self.at += 1
+
+    def _bound(self, token: _Token) -> None:
+        """A `def` or an `end`: what is indented no less than that is over."""
+        locals_ = {name: kind for name, kind in self.names.items() if _is_local(name)}
+        shared = {name: kind for name, kind in self.names.items() if name not in locals_}
+        while self.methods and self.methods[-1].indent >= token.indent:
+            locals_ = dict(self.methods.pop().locals)
+        if token.text == "def":
+            self.methods.append(_Outside(token.indent, locals_))
+            locals_ = {}
+        self.names = shared | locals_
 
     def _next(self, ahead: int = 0) -> _Token:
         return self.tokens[min(self.at + ahead, len(self.tokens) - 1)]
