@@ -26,6 +26,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from inference.errors import HotseatError, Overloaded
 from proxy.config import Limits, ServerConfig
+from proxy.corked_transport import CorkedTransport
 from proxy.error_shapes import error_body
 from proxy.errors import HttpRefusal
 
@@ -111,7 +112,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # --- connection ----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(CorkedTransport(transport, self.loop))
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse(Overloaded(f"more than {MAX_CONNECTIONS} connections", retry_after_s=5.0), 503)
             return

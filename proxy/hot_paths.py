@@ -1,8 +1,8 @@
 """The way to the endpoints that generate: by the exact path, without asking a router.
 
-FastAPI and its router cost 0.06 ms for a request, as much as validating one; what they do (telemetry,
-parameters, exit stacks) these endpoints do not use. Every other request, and every other method, goes on
-to the application, which knows what to say of it.
+FastAPI, its own middleware and its router cost 0.1 ms for a request, more than validating one; what they
+do (telemetry, parameters, exit stacks) these endpoints do not use. Every other request, and every other
+method, goes on to the application, which knows what to say of it.
 """
 
 from __future__ import annotations

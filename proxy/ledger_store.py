@@ -33,6 +33,10 @@ BUSY_S = 5.0
 """How long a write waits for another process at the same file, and a connection for its server."""
 
 EXPIRED_AT_ONCE = 5000
+
+ROWS_OF_A_STATEMENT = (16, 4, 1)
+"""Few statements, for the interpreter changes hands around each. SQLite takes 999 values at least."""
+
 READERS = 3
 _PROGRESS_OPCODES = 10_000  # of SQLite's machine, between two looks at the clock: about 0.1 ms
 
@@ -57,7 +61,8 @@ class Store:
         if not rows:
             return
         with self._writer.begin() as connection:
-            connection.exec_driver_sql(self._insert.sql, [self._insert.values(row, server) for row in rows])
+            for statement, batch in self._insert.statements(rows):
+                connection.exec_driver_sql(statement, self._insert.values(batch, server))
 
     def known(self, rows: Iterable[Row]) -> set[tuple[str, int]]:
         """Which of them are there already. A few hundred at most."""
@@ -118,11 +123,22 @@ class _Insert:
     """As the driver takes it: SQLAlchemy's own way from a row to its parameters costs twice what the
     database does. The server is the last column."""
 
-    sql: str
+    by_rows: dict[int, str]  # how many rows one statement takes, most first, and its text
     columns: Callable[[Row], tuple[Any, ...]]
     money: tuple[int, ...]  # places of what the driver cannot take as a decimal
 
-    def values(self, row: Row, server: str) -> tuple[Any, ...]:
+    def statements(self, rows: Sequence[Row]) -> Generator[tuple[str, Sequence[Row]]]:
+        """The fewest statements that take all of them."""
+        done = 0
+        for n_rows, sql in self.by_rows.items():
+            while len(rows) - done >= n_rows:
+                yield sql, rows[done : done + n_rows]
+                done += n_rows
+
+    def values(self, rows: Sequence[Row], server: str) -> tuple[Any, ...]:
+        return tuple(value for row in rows for value in self._of_one(row, server))
+
+    def _of_one(self, row: Row, server: str) -> tuple[Any, ...]:
         values = self.columns(row)
         if any(values[place] is not None for place in self.money):
             written = list(values)
@@ -137,8 +153,15 @@ def _compiled_insert(dialect: Dialect) -> _Insert:
     compiled = insert(ATTEMPTS).on_conflict_do_nothing().compile(dialect=dialect)
     *names, server = compiled.positiontup
     assert server == "server"
+    empty = dict.fromkeys(compiled.positiontup)
+    by_rows = {
+        n_rows: str(
+            insert(ATTEMPTS).values([empty] * n_rows).on_conflict_do_nothing().compile(dialect=dialect)
+        )
+        for n_rows in ROWS_OF_A_STATEMENT
+    }
     money = MONEY_COLUMNS if dialect.name == "sqlite" else ()
-    return _Insert(str(compiled), attrgetter(*names), tuple(names.index(name) for name in money))
+    return _Insert(by_rows, attrgetter(*names), tuple(names.index(name) for name in money))
 
 
 # --- SQLite --------------------------------------------------------------------------------------

@@ -79,7 +79,8 @@ class PassedRequest:
 
     def _number(self, name: str) -> int | None:
         """Providers take numbers in every form that JSON has, and some in quotes."""
-        return _count(bytes(self.fields.get(name, b"")))
+        number = self.fields.get(name)
+        return None if number is None else _count(bytes(number))
 
     def _prompts(self) -> int:
         """Of Completions, which answer each of a list of them. A list of numbers is one, in tokens."""

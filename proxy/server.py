@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,9 @@ SWITCH_INTERVAL_S = 0.0005
 
 FLUSH_S = 2
 """After the last lease has ended: what an answer has to reach its client in."""
+
+GARBAGE_THRESHOLD = 10_000
+"""Objects between two looks for cycles, of which requests make next to none."""
 
 SAMPLES_FOR_ENERGY = 4000
 """More than an hour of them, which is what a request may take: its energy is their integral."""
@@ -108,6 +112,9 @@ async def _serve(
     started = asyncio.Event()
 
     def on_started() -> None:
+        gc.collect()
+        gc.freeze()  # what lives until the end is not looked through again and again
+        gc.set_threshold(GARBAGE_THRESHOLD)
         announce(serving)
         started.set()
 

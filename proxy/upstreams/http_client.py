@@ -143,17 +143,21 @@ class HttpAnswer:
             raise BadAnswer("the answer has a content encoding, and none was asked for")
         wait_s = max(0.0, self._first_byte_due_s - asyncio.get_running_loop().time())
         n_bytes = 0
-        while True:
-            with _translated():
-                async with _within(wait_s):
-                    data = await self._content.readany()
-            if not data:
-                return
+        while data := await self._piece(wait_s):
             n_bytes += len(data)
             if n_bytes > max_bytes:
                 raise BadAnswer(f"the answer has more than {max_bytes} bytes")
             yield data
             wait_s = self.idle_s
+
+    async def _piece(self, wait_s: float) -> bytes:
+        """What is there already needs no timer; b"" at the end."""
+        with _translated():
+            data = self._content.read_nowait()
+            if data or self._content.at_eof():
+                return data
+            async with _within(wait_s):
+                return await self._content.readany()
 
 
 @asynccontextmanager
@@ -192,6 +196,8 @@ def _reason(error: Exception) -> str:
 
 def retry_after_s(header: str, now_s: float) -> float | None:
     """Retry-After, seconds or a date; `now_s` since the epoch. None: there is none, or it is neither."""
+    if not header:
+        return None
     if header.isascii() and header.isdigit():
         return min(float(header[:10]), MAX_RETRY_AFTER_S)
     try:

@@ -91,6 +91,15 @@ def test_a_row_is_there_once_and_the_first_one_stays(store: Store) -> None:
     assert store.known([]) == set()
 
 
+@pytest.mark.parametrize("n_rows", [3, 4, 16, 39])
+def test_many_rows_at_once_come_back_as_they_were(store: Store, n_rows: int) -> None:
+    """However many statements that takes; one is there already."""
+    rows = [row(str(i), ended_at=1e9 - i, output_tokens=i, cost_usd=Decimal(i)) for i in range(n_rows)]
+    store.write([rows[1]])
+    store.write(rows)
+    assert newest(store) == rows
+
+
 def test_newest_by_their_end_filtered_and_bounded(store: Store) -> None:
     store.write([row(str(i), ended_at=1e9 - i, run="ab"[i % 2], model="xy"[i // 2 % 2]) for i in range(8)])
     assert [found.request_id for found in newest(store, 3)] == ["0", "1", "2"]
