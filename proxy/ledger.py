@@ -1,7 +1,7 @@
 """The ledger: one row per attempt at an upstream, in a database that outlives the server.
 
     event loop    begin, attempt_failed, end ─▶ journal (one write each) and queue: some microseconds
-    writer        one thread: queue ─▶ commits, of what a twentieth of a second brought
+    writer        one thread: queue ─▶ commits, of what a quarter of a second brought; who reads waits for none
     start         what a server that died left in its journal ─▶ rows; what was under way then is "lost"
 
 A database that takes nothing holds nobody up: rows wait, are tried again, and beyond MAX_WAITING stay in
@@ -27,7 +27,7 @@ from proxy.ledger_rows import Row, rows_of
 from proxy.ledger_store import Store, StoreError, is_about_values, open_store
 from proxy.request_log import FailedAttempt, RequestRecord
 
-BATCH_S = 0.05
+BATCH_S = 0.25
 BATCH_ROWS = 500
 ROWS_AT_A_TIME, PAUSE_S = 16, 0.0002
 MAX_WAITING = 20_000

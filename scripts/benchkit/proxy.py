@@ -5,7 +5,9 @@ worker process. `route`: a remote route to the direct upstream, a bare uvicorn a
 The same client asks all in turns, so a difference of medians is what everything between client and engine
 or upstream costs: HTTP, validation, scheduling, the hop to the worker and back, encoding, the ledger.
 
-LiteLLM's proxy in front of the same upstream is the peer of `route`; scripts/build-litellm installs it.
+Peers of `route`, in front of the same upstream: LiteLLM's proxy (scripts/build-litellm installs it), and
+`bare`, the least that a proxy of FastAPI and aiohttp can be. Machines differ by more than proxies do, so what
+counts is the ratio to those two.
 
 Examples:
     scripts/bench-proxy
@@ -59,6 +61,7 @@ class Target:
     url: str
     model: str = "bench"
     share: int = 1
+    streams: bool = True
 
 
 @click.command(help=__doc__)
@@ -88,6 +91,10 @@ async def compare(requests: int, rounds: int, streams: int, ledger: str, *, peer
         )
         ours = await stack.enter_async_context(hotseat(config))
         targets = [Target("worker", ours), Target("route", ours, model="route"), Target("direct", direct)]
+        port = free_port()
+        argv = [sys.executable, "-m", "benchkit.bare_proxy", str(port), direct]
+        bare = await stack.enter_async_context(running("bare", argv, f"http://127.0.0.1:{port}"))
+        targets.append(Target("bare", bare, streams=False))
         program = find_litellm() if peer else None
         if program is not None:
             url = await stack.enter_async_context(litellm(program, direct, folder))
@@ -124,7 +131,7 @@ async def measure(targets: list[Target], requests: int, rounds: int, streams: in
                 count = max(1, requests // target.share)
                 latencies[target.name].append(percentile(await latency(session, target, count), 0.5))
                 speeds[target.name].append(await throughput(session, target, streams, count))
-                for clients in (1, streams):
+                for clients in (1, streams) if target.streams else ():
                     cost = await chunk_cost(session, target, clients)
                     chunks.setdefault((target.name, clients), []).append(cost)
             medians = ", ".join(f"{name} {values[-1] * 1e3:.2f} ms" for name, values in latencies.items())
@@ -155,9 +162,17 @@ def say(
         direct_ms=round(direct * 1e3, 3),
         **through,
     )
-    speed = median(speeds[target.name])
-    figure("requests_per_second", speed, "1/s", clients=streams, direct=median(speeds["direct"]), **through)
-    for count in (1, streams):
+    speed, bare = median(speeds[target.name]), median(speeds["bare"])
+    figure(
+        "requests_per_second",
+        speed,
+        "1/s",
+        clients=streams,
+        direct=median(speeds["direct"]),
+        of_bare=round(speed / bare, 3),
+        **through,
+    )
+    for count in (1, streams) if target.streams else ():
         ours, direct = median(chunks[target.name, count]), median(chunks["direct", count])
         figure(
             "overhead_per_chunk",
