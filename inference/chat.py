@@ -64,6 +64,9 @@ class Sampling(Wire):
 
     temperature 0 is greedy. top_k 0 and top_p 1.0 are off. `seed` None draws a fresh one.
     `logprobs`: None for none, else the number of alternatives (0..20) reported for each token.
+    dry_*: a token that would repeat what followed the same text before becomes less likely by `multiplier` x
+    `base` ^ (length of that text - `allowed_length`), in tokens; multiplier 0 is off. `dry_penalty_last_n`:
+    how far back it looks, prompt included; -1: over all of it.
     """
 
     temperature: float | None = None
@@ -74,6 +77,10 @@ class Sampling(Wire):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     repeat_last_n: int | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
     seed: int | None = None
     logit_bias: tuple[tuple[int, float], ...] = ()
     logprobs: int | None = None

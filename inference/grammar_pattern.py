@@ -12,11 +12,16 @@ from typing import Final
 MAX_PATTERN: Final = 1000
 """Characters; the engine bounds what a pattern may expand to."""
 
-_START, _END, _ANYTHING = "\x02", "\x03", "(?s:.*)"
+MAX_ALTERNATIVES: Final = 64
+"""Into which groups with anchors are spread out."""
+
+_ANYTHING: Final = "(?s:.*)"
+_ANCHORS: Final = ("^", "$")
 
 _PIECE: Final = re.compile(
     r"\\(?:[pP]\{[^}]*\}|u\{[0-9A-Fa-f]+\}|.)|\(\?(?:<[A-Za-z_]\w*>|:)?|\{\d+(?:,\d*)?\}|.", re.DOTALL
 )
+_REPEATS: Final = re.compile(r"[*+?]|\{\d+(?:,\d*)?\}")
 _NAMED_GROUP: Final = re.compile(r"\(\?<[A-Za-z_]\w*>")
 _INEXPRESSIBLE: Final = re.compile(r"\\[bB1-9kc]")
 
@@ -42,40 +47,92 @@ def engine_pattern(pattern: str) -> str | None:
 
 def engine_match(pattern: str) -> str | None:
     """For a pattern in the engine's syntax, one that matches the whole of what has it somewhere, without the
-    anchors, which the engine does not know. None: it has them within."""
-    alternatives = [""]
-    depth, in_class = 0, False
-    for match in _PIECE.finditer(pattern):
-        piece = match.group()
-        if in_class:
-            in_class = piece != "]"
-        elif piece == "[":
-            in_class = True
-        elif piece.startswith("("):
-            depth += 1
-        elif piece == ")":
-            depth -= 1
-        elif piece == "|" and depth == 0:
-            alternatives.append("")
-            continue
-        elif piece == "$" and depth == 0:
-            piece = _END
-        elif piece in ("^", "$"):
-            if depth or alternatives[-1]:
-                return None
-            piece = _START
-        alternatives[-1] += piece
+    anchors, which the engine does not know. None: it has some that are neither at an end of an alternative
+    nor in a group that is.
+    """
+    alternatives = _spread(_pieces(pattern))
+    if alternatives is None:
+        return None
     whole = [_whole(alternative) for alternative in alternatives]
     return None if None in whole else "|".join(f"(?:{one})" for one in whole)
 
 
-def _whole(alternative: str) -> str | None:
-    body = alternative.removeprefix(_START).removesuffix(_END)
-    if _END in body:
+def _pieces(pattern: str) -> list[str]:
+    """Characters, escapes, counts, brackets of groups; and classes, each as one."""
+    pieces: list[str] = []
+    in_class = False
+    for match in _PIECE.finditer(pattern):
+        if in_class:
+            pieces[-1] += match.group()
+        else:
+            pieces.append(match.group())
+        in_class = match.group() != "]" if in_class else match.group() == "["
+    return pieces
+
+
+def _spread(pieces: list[str]) -> list[list[str]] | None:
+    """The alternatives of a pattern, none of which has a group with anchors: `(^|,)a` is `^a` or `,a`.
+    None: a group with anchors is repeated, or there are too many alternatives."""
+    done: list[list[str]] = []
+    pending = _alternatives(pieces)
+    while pending:
+        alternative = pending.pop(0)
+        group = _group_with_anchors(alternative)
+        if group is None:
+            done.append(alternative)
+            continue
+        start, end = group
+        after = alternative[end + 1 :]
+        if after and _REPEATS.fullmatch(after[0]):
+            return None
+        inner = _alternatives(alternative[start + 1 : end])
+        pending = [[*alternative[:start], *one, *after] for one in inner] + pending
+        if len(done) + len(pending) > MAX_ALTERNATIVES:
+            return None
+    return done
+
+
+def _alternatives(pieces: list[str]) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    depth = 0
+    for piece in pieces:
+        depth += piece.startswith("(") - (piece == ")")
+        if piece == "|" and depth == 0:
+            found.append([])
+        else:
+            found[-1].append(piece)
+    return found
+
+
+def _group_with_anchors(pieces: list[str]) -> tuple[int, int] | None:
+    """Where the first one begins and ends."""
+    depth = start = 0
+    has_anchor = False
+    for at, piece in enumerate(pieces):
+        if piece.startswith("("):
+            start, has_anchor = (start, has_anchor) if depth else (at, False)
+            depth += 1
+        elif piece == ")":
+            depth -= 1
+            if depth == 0 and has_anchor:
+                return start, at
+        elif piece in _ANCHORS:
+            has_anchor = True
+    return None
+
+
+def _whole(alternative: list[str]) -> str | None:
+    start, end = 0, len(alternative)
+    while start < end and alternative[start] == "^":
+        start += 1
+    while end > start and alternative[end - 1] == "$":
+        end -= 1
+    body = alternative[start:end]
+    if any(piece in _ANCHORS for piece in body):
         return None
-    before = "" if alternative.startswith(_START) else _ANYTHING
-    after = "" if alternative.endswith(_END) else _ANYTHING
-    return f"{before}(?:{body}){after}"
+    before = "" if start else _ANYTHING
+    after = "" if end < len(alternative) else _ANYTHING
+    return f"{before}(?:{''.join(body)}){after}"
 
 
 def _outside(piece: str) -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
 from inference.errors import InvalidRequest
+from inference.grammar_formats import FORMAT_PATTERNS
 from inference.grammar_pattern import engine_pattern
 
 Schema = dict[str, Any] | bool
@@ -40,9 +41,6 @@ MAX_MULTIPLE: Final = 10_000
 DEFINITIONS: Final = "#/$defs/"
 
 _TYPES: Final = frozenset({"string", "number", "integer", "boolean", "null", "object", "array"})
-_FORMATS: Final = frozenset(
-    {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}
-)
 _COUNTS: Final = (
     "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
 )  # fmt: skip
@@ -240,7 +238,7 @@ class _Walk:
                     )
                 else:
                     found[key] = pattern
-            elif key != "format" or value in _FORMATS:  # other formats are annotations
+            elif key != "format" or value in FORMAT_PATTERNS:  # other formats are annotations
                 found[key] = value
         return found
 

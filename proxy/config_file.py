@@ -146,6 +146,10 @@ class SamplingSection(Section):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     repeat_last_n: Annotated[int, Field(ge=0, le=MAX_N_CTX)] | None = None
+    dry_multiplier: Annotated[float, Field(ge=0, le=100)] | None = None
+    dry_base: Annotated[float, Field(ge=1, le=100)] | None = None
+    dry_allowed_length: Annotated[int, Field(ge=0, le=MAX_N_CTX)] | None = None
+    dry_penalty_last_n: Annotated[int, Field(ge=-1, le=MAX_N_CTX)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 
 

@@ -26,6 +26,7 @@ from proxy.answer import Waits
 MAX_TOKENS = 2**31 - 1  # more than any context: generation ends where the context does
 MAX_TOP_K = 2**20
 MAX_LAST_N = 2**16
+MAX_DRY = 100
 MAX_STOPS = 16  # OpenAI takes 4
 MAX_STOP_CHARS = 1024
 MAX_LOGIT_BIASES = 1024
@@ -68,6 +69,10 @@ class GenerationBody(Harmless, forbid_unknown_fields=True, kw_only=True):
     min_p: Probability | None = None
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     repeat_last_n: Annotated[int, Meta(ge=0, le=MAX_LAST_N)] | None = None
+    dry_multiplier: Annotated[float, Meta(ge=0, le=MAX_DRY)] | None = None
+    dry_base: Annotated[float, Meta(ge=1, le=MAX_DRY)] | None = None
+    dry_allowed_length: Annotated[int, Meta(ge=0, le=MAX_LAST_N)] | None = None
+    dry_penalty_last_n: Annotated[int, Meta(ge=-1, le=MAX_LAST_N)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -96,6 +101,10 @@ def sampling_of(body: GenerationBody, logprobs: int | None) -> Sampling:
         presence_penalty=body.presence_penalty,
         frequency_penalty=body.frequency_penalty,
         repeat_last_n=body.repeat_last_n,
+        dry_multiplier=body.dry_multiplier,
+        dry_base=body.dry_base,
+        dry_allowed_length=body.dry_allowed_length,
+        dry_penalty_last_n=body.dry_penalty_last_n,
         seed=_seed(body.seed),
         logit_bias=_logit_bias(body.logit_bias),
         logprobs=logprobs,

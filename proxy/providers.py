@@ -30,7 +30,12 @@ _PATHS: Mapping[DialectName, str] = {
 }
 _VERSION = re.compile(r"/v\d+[a-z0-9]*$")
 
-_NOT_OPENAIS = frozenset({"top_k", "min_p", "repeat_penalty", "repeat_last_n", "ignore_eos"})
+_LLAMA_CPPS = frozenset(
+    {"repeat_last_n", "ignore_eos", "dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n"}
+)
+"""Sampling that no hosted service has."""
+
+_NOT_OPENAIS = _LLAMA_CPPS | {"top_k", "min_p", "repeat_penalty"}
 """Sampling that OpenAI's own API does not have, by the names that Hotseat gives it."""
 
 _ZAI_VAIN = frozenset("1110 1111 1112 1113 1121 1304 1308 1309 1310 1311 1312 1313".split())
@@ -72,7 +77,7 @@ _ROWS = (
         api_key_env="OPENROUTER_API_KEY",
         dialects=("chat-completions", "completions", "embeddings"),
         reasoning="openrouter",
-        unknown_fields=frozenset({"repeat_last_n", "ignore_eos"}),
+        unknown_fields=_LLAMA_CPPS,
         renamed={"repeat_penalty": "repetition_penalty"},
         reports_cost=True,
         sends_usage=True,

@@ -19,7 +19,8 @@ MAX_WISH_CHARS = 200
 
 WISHES = (
     *("temperature", "top_p", "top_k", "min_p", "seed"),
-    *("presence_penalty", "frequency_penalty", "repeat_penalty", "logit_bias"),
+    *("presence_penalty", "frequency_penalty", "repeat_penalty", "repeat_last_n", "logit_bias"),
+    *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n"),
     *("max_tokens", "max_completion_tokens", "max_output_tokens"),
     *("reasoning_effort", "reasoning", "thinking", "output_config", "chat_template_kwargs"),
 )

@@ -36,6 +36,7 @@ from inference.context_room import longest_answer
 from inference.engines.base import OnProgress
 from inference.engines.llama_answer import AnswerParser, AnswerReader
 from inference.engines.llama_constraint import GrammarConstraint
+from inference.engines.llama_dry import DrySamplers
 from inference.engines.llama_embedding import EmbeddingRunner, EmbedJob
 from inference.engines.llama_job import GenerateJob
 from inference.engines.llama_markup import Markup
@@ -93,6 +94,7 @@ class LlamaEngine:
         self._threads.attach(self._context.pointer)
         self._reader = PromptReader(self._model, spec)
         self._answers = AnswerReader(self._model, self._reader)
+        self._dry = DrySamplers(self._model)
         self._markup = Markup(self._model)
         self._embedder = EmbeddingRunner(self._model, self._context, spec)
         archive = open_archive(self._model, spec, f"{ENGINE_VERSION} {info}")
@@ -181,6 +183,7 @@ class LlamaEngine:
         for job in self._jobs.values():
             if isinstance(job, GenerateJob) and job.sampler is not None:
                 job.sampler.close()
+        self._dry.close()
         self._context.close()
         self._threads.close()
         self._model.close()
@@ -226,7 +229,13 @@ class LlamaEngine:
         seed = secrets.randbits(32) if job.sampling.seed is None else job.sampling.seed & 0xFFFFFFFF
         ban = self._model.eog_tokens if job.ignore_eos else _NO_TOKENS
         job.sampler = TokenSampler(
-            self._model, job.sampling, seed=seed, prompt=job.prompt, ban=ban, constraint=job.constraint
+            self._model,
+            job.sampling,
+            seed=seed,
+            prompt=job.prompt,
+            ban=ban,
+            dry=self._dry,
+            constraint=job.constraint,
         )
         if job.echo:
             outputs.append(Output(job.request_id, TextDelta(text=job.echo)))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from inference.batching import TokenArray
 from inference.chat import Sampling, TokenLogprob
+from inference.engines.llama_dry import BREAKERS, GRAMMAR_BREAKERS, DrySamplers, dry_window, is_dry
 from inference.engines.llama_native import Context, Model
 
 if TYPE_CHECKING:  # llguidance is 5 MiB, which most workers never need
@@ -38,21 +39,21 @@ class TokenSampler:
         seed: int,
         prompt: TokenArray,
         ban: TokenArray,
+        dry: DrySamplers,
         constraint: GrammarConstraint | None = None,
     ) -> None:
         """`prompt` feeds the penalties; tokens of `ban` are never drawn; `constraint` is closed with this."""
         self._model = model
         self._constraint = constraint
-        self._counts_tokens = _has_penalties(sampling)  # a token drawn in vain would count
+        self._counts_tokens = _look_back(sampling) > 0  # a token drawn in vain would count
         self._n_alternatives = sampling.logprobs
         self._bias_ids, self._bias = _bias(sampling, ban)
         self._chain: Any = None
-        if sampling.temperature != 0 or _has_penalties(sampling):
-            self._chain = _chain(model.n_vocab, sampling, seed)
-        if _has_penalties(sampling):
-            window = PENALTY_WINDOW if sampling.repeat_last_n is None else sampling.repeat_last_n
-            for token in prompt[-window:] if window > 0 else ():
-                lib.llama_sampler_accept(self._chain, int(token))
+        if sampling.temperature != 0 or self._counts_tokens:
+            repeats = _repetition(model.n_vocab, sampling, dry, is_bound=constraint is not None)
+            self._chain = _chain([*repeats, *_draw(sampling, seed)])
+        for token in prompt[-_look_back(sampling) :] if self._counts_tokens else ():
+            lib.llama_sampler_accept(self._chain, int(token))
 
     def draw(self, context: Context, row: int) -> tuple[int, TokenLogprob | None]:
         """The next token after batch position `row`, with its log-probability if the request wants it.
@@ -100,30 +101,37 @@ class TokenSampler:
             self._constraint.close()
 
 
-def _chain(n_vocab: int, s: Sampling, seed: int) -> Any:
-    """llama-server's order: penalties, top_k, top_p, min_p, temperature, draw."""
+def _chain(samplers: list[Any]) -> Any:
+    """llama-server's order: penalties, DRY, top_k, top_p, min_p, temperature, draw."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-    for sampler in _samplers(n_vocab, s, seed):
+    for sampler in samplers:
         lib.llama_sampler_chain_add(chain, sampler)
     return chain
 
 
-def _samplers(n_vocab: int, s: Sampling, seed: int) -> list[Any]:
+def _repetition(n_vocab: int, s: Sampling, dry: DrySamplers, *, is_bound: bool) -> list[Any]:
+    """What looks back on earlier tokens. `is_bound`: by a grammar."""
     found: list[Any] = []
     if _has_penalties(s):
-        window = PENALTY_WINDOW if s.repeat_last_n is None else s.repeat_last_n
         found.append(
             lib.llama_sampler_init_penalties(
                 n_vocab,
-                window,
+                _penalty_window(s),
                 _or(s.repeat_penalty, 1.0),
                 _or(s.frequency_penalty, 0.0),
                 _or(s.presence_penalty, 0.0),
             )
         )
+    if is_dry(s):
+        found.append(dry.copy(s, GRAMMAR_BREAKERS if is_bound else BREAKERS))
+    return found
+
+
+def _draw(s: Sampling, seed: int) -> list[Any]:
+    found: list[Any] = []
     temperature = _or(s.temperature, 1.0)
     if temperature <= 0:
-        return [*found, lib.llama_sampler_init_greedy()]
+        return [lib.llama_sampler_init_greedy()]
     if s.top_k is not None and s.top_k > 0:
         found.append(lib.llama_sampler_init_top_k(s.top_k))
     if s.top_p is not None and s.top_p < 1.0:
@@ -135,6 +143,15 @@ def _samplers(n_vocab: int, s: Sampling, seed: int) -> list[Any]:
 
 def _has_penalties(s: Sampling) -> bool:
     return _or(s.repeat_penalty, 1.0) != 1.0 or bool(s.presence_penalty) or bool(s.frequency_penalty)
+
+
+def _penalty_window(s: Sampling) -> int:
+    return PENALTY_WINDOW if s.repeat_last_n is None else s.repeat_last_n
+
+
+def _look_back(s: Sampling) -> int:
+    """Tokens before the next one that have a say in it."""
+    return max(_penalty_window(s) if _has_penalties(s) else 0, dry_window(s) if is_dry(s) else 0)
 
 
 def _or(value: float | None, default: float) -> float:

@@ -4,7 +4,8 @@
 <|constrain|>json<|message|>{…}<|call|>`: analysis is reasoning, final and commentary are content, and
 a recipient makes a call of any message. The recipient may stand before the channel as well. The prompt
 ends with `<|start|>assistant`, so an answer may begin in the middle of a header. Text outside any
-message is content.
+message is content, so the parser steps aside behind the header of a message that is content: a JSON
+document does not end where one of its strings spells a marker.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Harmony:
                     return  # half a header is nothing that anybody should read
                 raise
             sink.boundary()
+            if not (_recipient(header) or _is_thought(header)):
+                return
             start = yield from self._body(header, source, sink)
 
     def _header(self, start: str, source: Source) -> Steps[str]:
@@ -73,15 +76,13 @@ class Harmony:
 
     def _body(self, header: str, source: Source, sink: CallSink) -> Steps[str]:
         """Returns the marker that ends the message, or "" at the end of the text."""
-        channel = header.rpartition(CHANNEL)[2].split()[:1] if CHANNEL in header else []
         recipient = _recipient(header)
         if recipient:
             return (yield from self._call(recipient, source, sink))
-        say = sink.reasoning if channel == ["analysis"] else sink.text
         while True:
             piece = yield from source.before(_BODY_ENDS)
             if piece.text:
-                say(piece.text)
+                sink.reasoning(piece.text)
             if piece.marker or not piece.text:
                 return piece.marker
 
@@ -118,6 +119,10 @@ class Harmony:
             g.json(tool.parameters or ANY_OBJECT),
             g.literal(CALL),
         )
+
+
+def _is_thought(header: str) -> bool:
+    return CHANNEL in header and header.rpartition(CHANNEL)[2].split()[:1] == ["analysis"]
 
 
 def _recipient(header: str) -> str:

@@ -1,4 +1,4 @@
-"""What a JSON Schema says of a value that is written as bare text: words, patterns, lengths.
+"""What a JSON Schema says of a value that is written as bare text: words, patterns, formats, lengths.
 
 Where a string is allowed among other scalars, each kind is a shape of its own. Objects and lists beside
 strings have none: any text may then come, as where nothing is said.
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from inference.grammar_formats import FORMAT_PATTERNS
 from inference.toolcall_formats.arguments import ANY, resolved, type_of
 
 MAX_SHAPES: Final = 64
@@ -135,12 +136,14 @@ def _own(schema: Mapping[str, Any]) -> _Value:
     kinds = frozenset("number" if name == "integer" else name for name in names) or ANY
     values = _list(schema.get("enum")) or ([schema["const"]] if "const" in schema else None)
     pattern, longest = schema.get("pattern"), schema.get("maxLength")
+    known = FORMAT_PATTERNS.get(str(schema.get("format")))
+    patterns = [pattern] if isinstance(pattern, str) else []
     return _Value(
         kinds,
         integer="integer" in names and "number" not in names,
         values=None if values is None else tuple(values),
         text=TextShape(
-            patterns=(pattern,) if isinstance(pattern, str) else (),
+            patterns=tuple(patterns if known is None else [*patterns, f"^(?:{known})$"]),
             shortest=int(schema.get("minLength", 0)),
             longest=None if longest is None else int(longest),
         ),

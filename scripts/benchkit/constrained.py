@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from inference.batching import TokenArray
 from inference.chat import Sampling
 from inference.engines.llama_constraint import CompiledGrammar
+from inference.engines.llama_dry import DrySamplers
 from inference.engines.llama_grammar import GrammarCompiler, read_vocabulary
 from inference.engines.llama_native import Context, EngineLog, Model
 from inference.engines.llama_sampling import TokenSampler
@@ -53,6 +57,7 @@ class Bench:
         self.model = Model(spec, self._log, lambda _fraction: None)
         self.context = Context(self.model, spec, threads, self._log)
         self.compiler = GrammarCompiler(lambda: read_vocabulary(self.model))
+        self._dry = DrySamplers(self.model)
 
     def answers(self, asks: Sequence[Ask], sampling: Sampling, max_tokens: int) -> list[Answer]:
         """At most `slots` answers, decoded together."""
@@ -66,12 +71,20 @@ class Bench:
             constraint = ask.grammar.constraint() if ask.grammar else None
             samplers.append(
                 TokenSampler(
-                    model, sampling, seed=ask.seed, prompt=prompt, ban=prompt[:0], constraint=constraint
+                    model,
+                    sampling,
+                    seed=ask.seed,
+                    prompt=prompt,
+                    ban=prompt[:0],
+                    dry=self._dry,
+                    constraint=constraint,
                 )
             )
-            context.forget(index)
+            shared = self._share(prompt, index, asks[0].prompt) if index else 0
+            if not shared:
+                context.forget(index)
             batch.clear()
-            row = batch.add(index, 0, prompt, outputs="last")
+            row = batch.add(index, shared, prompt[shared:], outputs="last")
             context.decode()
             positions.append(len(prompt))
             answers[index].tokens.append(samplers[index].draw(context, row)[0])
@@ -98,7 +111,18 @@ class Bench:
             answer.text = b"".join(model.piece(token) for token in answer.tokens).decode("utf-8", "replace")
         return answers
 
+    def _share(self, prompt: TokenArray, index: int, first: str) -> int:
+        """Give sequence `index` what its prompt has in common with sequence 0, whose prompt was `first`:
+        half of the time for short answers was computing the same instructions again. Returns its tokens."""
+        others = self.model.tokenize(first, add_special=False)
+        length = min(len(prompt) - 1, len(others))
+        differs = np.flatnonzero(prompt[:length] != others[:length])
+        shared = int(differs[0]) if len(differs) else length
+        self.context.copy_sequence(0, index)
+        return shared if shared and self.context.keep_prefix(index, shared) else 0
+
     def close(self) -> None:
         self.context.close()
+        self._dry.close()
         self.model.close()
         self._log.close()

@@ -11,6 +11,8 @@ max_tokens are counted apart.
 Examples:
     scripts/bench-grammar
     scripts/bench-grammar --rounds 3 --tries 40 --threads 1
+    scripts/bench-grammar --rounds 0 --max-tokens 1000 --temperature 0.7 --top-k 40 --min-p 0.05 \
+        --repeat-penalty 1.15 --dry 0.8 --dry-allowed-length 1
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 
 import click
 import jsonschema
+import msgspec
 
 from benchkit.constrained import Answer, Ask, Bench
 from benchkit.figures import figure, machine, median, note
@@ -50,8 +53,11 @@ PROMPT = (
 @click.option("--max-tokens", default=200, show_default=True, help="Of those answers.")
 @click.option("--temperature", default=1.0, show_default=True, help="Of those answers.")
 @click.option("--top-k", default=0, show_default=True, help="Of those answers; 0: every token may be drawn.")
+@click.option("--top-p", default=1.0, show_default=True, help="Of those answers.")
 @click.option("--min-p", default=0.0, show_default=True, help="Of those answers.")
 @click.option("--repeat-penalty", default=1.0, show_default=True, help="Of those answers; 1: none.")
+@click.option("--dry", default=0.0, show_default=True, help="dry_multiplier of those answers; 0: none.")
+@click.option("--dry-allowed-length", default=2, show_default=True, help="Of those answers.")
 @click.option("--threads", default=2, show_default=True)
 def main(
     model: Path | None,
@@ -60,8 +66,11 @@ def main(
     max_tokens: int,
     temperature: float,
     top_k: int,
+    top_p: float,
     min_p: float,
     repeat_penalty: float,
+    dry: float,
+    dry_allowed_length: int,
     threads: int,
 ) -> None:
     bench = Bench(model or demo_model("smollm2"), slots=AT_ONCE, n_ctx=512 + max_tokens, threads=threads)
@@ -70,7 +79,15 @@ def main(
     if rounds:
         speed(bench, tools, rounds)
     if tries:
-        sampling = Sampling(temperature=temperature, top_k=top_k, min_p=min_p, repeat_penalty=repeat_penalty)
+        sampling = Sampling(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
+            dry_multiplier=dry,
+            dry_allowed_length=dry_allowed_length,
+        )
         wishes = Wishes(tries, max_tokens, sampling)
         required_calls(bench, tools[:20], wishes)
         documents(bench, tools[:20], wishes)
@@ -84,6 +101,11 @@ class Wishes:
     tries: int
     max_tokens: int
     sampling: Sampling
+
+    @property
+    def said(self) -> dict[str, object]:
+        fields = msgspec.structs.asdict(self.sampling)
+        return {name: value for name, value in fields.items() if value not in (None, ())}
 
 
 def required(tools: tuple[Tool, ...], *, parallel: bool) -> ToolCalls:
@@ -245,8 +267,7 @@ def report(name: str, answers: list[Answer], check: Callable[[str, int], None], 
         ended=ended,
         cut_at_max_tokens=len(answers) - ended,
         max_tokens=wishes.max_tokens,
-        temperature=wishes.sampling.temperature,
-        repeat_penalty=wishes.sampling.repeat_penalty,
+        sampling=wishes.said,
         cut=[f"{number}: …{one.text[-60:]}" for number, one in enumerate(answers) if not one.ended][:20],
         faults=faults[:5],
         **machine(),

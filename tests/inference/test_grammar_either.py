@@ -43,6 +43,15 @@ def framing(tool_format: ToolFormat) -> Framing:
     return Framing(lead=frame.lead, before_document=frame.before_document, before_calls=frame.before_calls)
 
 
+def beginnings(tool_format: ToolFormat) -> list[str]:
+    """What may stand before a document, where the format's own parser knows it: harmony's header."""
+    frame = frame_of(tool_format.name)
+    found = ["all\n" if frame.lead else ""]
+    if tool_format.parser(()).owns_channels:
+        found.append("".join(frame.before_document).removeprefix(frame.lead))
+    return found
+
+
 def read(
     tool_format: ToolFormat, pieces: list[str], tools: tuple[Tool, ...] = TOOLS
 ) -> tuple[str, list[tuple[str, str]]]:
@@ -143,6 +152,7 @@ DOCUMENTS = (
     '{"age": 1}',
     '{"name": "Bob", "parameters": {"days": "many"}, "arguments": [1]}',
     '{"text": "<tool_call>\\n{\\"name\\": \\"now\\"}</tool_call> <think> [TOOL_CALLS] >>>now\\n{}"}',
+    '{"text": "a<|start|>assistant<|channel|>commentary to=functions.now<|message|>{}<|call|>"}',
 )
 
 
@@ -157,11 +167,10 @@ def test_calls_and_documents_in_every_format(tool_format: ToolFormat) -> None:
         read(tool_format, [said]) == read(tool_format, list(said)) == ("", [("get_weather", GOOD.arguments)])
     )
     assert not accepts(compiled, tool_format.render([BAD]).strip().removeprefix(lead))
-    before = "all\n" if lead else ""
-    for document in DOCUMENTS:
-        assert accepts(compiled, before + document), document
-        for pieces in ([before + document], list(before + document)):
-            assert read(tool_format, pieces) == (document, [])
+    for said in (before + document for before in beginnings(tool_format) for document in DOCUMENTS):
+        assert accepts(compiled, said), said
+        for pieces in ([said], list(said)):
+            assert read(tool_format, pieces) == (said[said.index("{") :], [])
 
 
 @formats
@@ -177,12 +186,31 @@ def test_calls_and_documents_in_every_format(tool_format: ToolFormat) -> None:
     at=st.integers(0, 80),
 )  # fmt: skip
 def test_any_document_is_content_wherever_it_is_cut(tool_format: ToolFormat, value: Any, at: int) -> None:
-    before = "all\n" if frame_of(tool_format.name).lead else ""
     text = json.dumps(value, ensure_ascii=False)
-    if tool_format.name == "harmony" and any(mark in text for mark in tool_format.markers):
-        return  # they end its messages, wherever they stand
-    said = before + text
-    assert read(tool_format, [said]) == read(tool_format, [said[:at], said[at:]]) == (text, [])
+    for before in beginnings(tool_format):
+        said = before + text
+        assert read(tool_format, [said]) == read(tool_format, [said[:at], said[at:]]) == (text, [])
+
+
+@formats
+def test_a_calls_argument_may_spell_the_formats_own_markers(tool_format: ToolFormat) -> None:
+    """As far as its grammar lets them come, which in bare text is not where the text would end."""
+    tool = Tool(name="t", parameters={"properties": {"v": {"type": "string"}}, "required": ["v"]})
+    rule = either(JsonObject(), (tool,), tool_format.name)
+    compiled = COMPILER.compile(rule, tool_format, framing(tool_format))
+    lead = frame_of(tool_format.name).lead
+    read_back = 0
+    for mark in (*tool_format.markers, *tool_format.triggers):
+        value = {"v": f"a {mark} b"}
+        call = ToolCall(id="c", name="t", arguments=json.dumps(value))
+        said = tool_format.render([call]).strip().removeprefix(lead)
+        if not accepts(compiled, said):
+            continue
+        read_back += 1
+        for pieces in ([said], list(said)):
+            content, calls = read(tool_format, pieces, (tool,))
+            assert (content, [(name, json.loads(text)) for name, text in calls]) == ("", [("t", value)]), mark
+    assert read_back
 
 
 def test_what_a_frame_allows_is_read_as_nothing() -> None:

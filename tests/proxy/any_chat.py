@@ -265,6 +265,10 @@ OPENAI_SAMPLING = st.builds(
     presence_penalty=maybe(st.floats(-2, 2)),
     frequency_penalty=maybe(st.floats(-2, 2)),
     repeat_last_n=maybe(st.integers(0, 64)),
+    dry_multiplier=maybe(st.floats(0, 2)),
+    dry_base=maybe(st.floats(1, 2)),
+    dry_allowed_length=maybe(st.integers(0, 64)),
+    dry_penalty_last_n=maybe(st.integers(-1, 64)),
     seed=maybe(st.integers(0, SEED_SPACE - 1)),
     logit_bias=st.dictionaries(st.integers(0, 1000), st.floats(-100, 100), max_size=2).map(
         lambda biases: tuple(biases.items())

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,16 @@ sampling.top_k = 7
     a, b = config.models["a"].spec, config.models["b"].spec
     assert (a.n_ctx, a.idle_unload_s, a.sampling) == (1024, 1800.0, Sampling(top_p=0.5, top_k=3))
     assert (b.n_ctx, b.idle_unload_s, b.sampling) == (2048, None, Sampling(top_p=0.5, top_k=7))
+
+
+def test_all_of_sampling_but_what_one_request_is_about_has_a_default(folder: Path) -> None:
+    settable = set(Sampling.__struct_fields__) - {"logit_bias", "logprobs"}
+    keys = ", ".join(f"{key} = 1" for key in settable)
+    config = load(folder, f'[models.a]\npath = "x.gguf"\nsampling = {{ {keys} }}')
+    expected = msgspec.structs.replace(Sampling(), **dict.fromkeys(settable, 1))
+    assert config.models["a"].spec.sampling == expected
+    with pytest.raises(ConfigError, match="dry_base"):
+        load(folder, '[models.a]\npath = "x.gguf"\nsampling = { dry_base = 0.5 }')
 
 
 def test_overrides_win(folder: Path) -> None:

@@ -522,7 +522,8 @@ def test_every_field_of_a_request_is_carried_or_refused() -> None:
     kept_here = "context_limit"  # by context_cap.py, before it is sent
     assert set(ChatRequest.__struct_fields__) == {*carried.split(), *refused.split(), *kept_here.split()}
     sampling = """temperature top_k top_p min_p repeat_penalty presence_penalty frequency_penalty
-        repeat_last_n seed logit_bias logprobs"""
+        repeat_last_n dry_multiplier dry_base dry_allowed_length dry_penalty_last_n seed logit_bias
+        logprobs"""
     assert set(Sampling.__struct_fields__) == set(sampling.split())
 
 
@@ -534,6 +535,10 @@ def test_every_field_of_a_request_is_carried_or_refused() -> None:
         ({"sampling": Sampling(presence_penalty=0.5)}, "presence_penalty"),
         ({"sampling": Sampling(frequency_penalty=0.5)}, "frequency_penalty"),
         ({"sampling": Sampling(repeat_last_n=64)}, "repeat_last_n"),
+        ({"sampling": Sampling(dry_multiplier=0.8)}, "dry_multiplier"),
+        ({"sampling": Sampling(dry_base=1.75)}, "dry_base"),
+        ({"sampling": Sampling(dry_allowed_length=2)}, "dry_allowed_length"),
+        ({"sampling": Sampling(dry_penalty_last_n=-1)}, "dry_penalty_last_n"),
         ({"sampling": Sampling(seed=0)}, "seed"),
         ({"sampling": Sampling(logit_bias=((1, 1.0),))}, "logit_bias"),
         ({"sampling": Sampling(logprobs=0)}, "logprobs"),
@@ -552,7 +557,14 @@ def test_what_cannot_be_carried_is_refused_by_name(fields: dict[str, Any], named
 
 
 def test_what_asks_for_nothing_is_not_sent() -> None:
-    neutral = Sampling(min_p=0, repeat_penalty=1.0, presence_penalty=0, frequency_penalty=0, repeat_last_n=0)
+    neutral = Sampling(
+        min_p=0,
+        repeat_penalty=1.0,
+        presence_penalty=0,
+        frequency_penalty=0,
+        repeat_last_n=0,
+        dry_multiplier=0,
+    )
     assert sent(sampling=neutral) == sent()
 
 

@@ -76,6 +76,10 @@ def test_names_that_differ() -> None:
     [
         ("openai", {"sampling": Sampling(top_k=3)}, "top_k"),
         ("zai", {"sampling": Sampling(min_p=0.5)}, "min_p"),
+        ("zai", {"sampling": Sampling(dry_multiplier=0.8)}, "dry_multiplier"),
+        ("openai", {"sampling": Sampling(dry_base=1.75)}, "dry_base"),
+        ("openrouter", {"sampling": Sampling(dry_allowed_length=2)}, "dry_allowed_length"),
+        ("openrouter", {"sampling": Sampling(dry_penalty_last_n=-1)}, "dry_penalty_last_n"),
         ("openrouter", {"ignore_eos": True}, "ignore_eos"),
         ("openrouter", {"template_kwargs": {"x": 1}}, "chat_template_kwargs.x"),
     ],
