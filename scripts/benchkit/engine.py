@@ -3,20 +3,26 @@
 Both servers run the same GGUF file with the same threads and slots, through HTTP, in the same
 run; rounds alternate who goes first. Prompts are about 80 tokens and all different, so that
 nothing can be reused; `--shared-prefix N` puts the same N words before each instead. Each figure
-is the median over rounds, and the ratio is the median of the rounds' ratios.
+is the median over rounds, and the ratio is the median of the rounds' ratios. With few requests of each
+client the beginning and the end weigh much, where not all of them are being served. `--busy N` has N
+other processes compute beside both servers, at the lowest priority: a build, say.
 
 Examples:
     scripts/bench-engine
     scripts/bench-engine --rounds 3 --clients 1,8 --peer /path/to/llama-server
-    scripts/bench-engine --shared-prefix 1000 --clients 4,8
+    scripts/bench-engine --shared-prefix 1000 --clients 4,8 --requests 6
+    scripts/bench-engine --busy 1 --rounds 3
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +108,7 @@ async def measure(url: str, clients: int, requests: int, max_tokens: int, source
 @click.option("--max-tokens", default=64, show_default=True)
 @click.option("--slots", default=8, show_default=True)
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
+@click.option("--busy", default=0, show_default=True, help="Processes that compute beside both servers.")
 @click.option("--shared-prefix", default=0, show_default=True, help="Words every prompt begins with.")
 @click.option(
     "--model", type=click.Path(path_type=Path), default=None, help="Default: the SmolLM2 demo model."
@@ -114,6 +121,7 @@ def main(
     max_tokens: int,
     slots: int,
     threads: int,
+    busy: int,
     shared_prefix: int,
     model: Path | None,
     peer: Path | None,
@@ -121,7 +129,22 @@ def main(
     counts = [int(count) for count in clients.split(",")]
     file = model or demo_model("smollm2")
     binary = peer or find_llama_server()
-    asyncio.run(compare(file, binary, counts, rounds, requests, max_tokens, slots, threads, shared_prefix))
+    with busy_processes(busy):
+        asyncio.run(
+            compare(file, binary, counts, rounds, requests, max_tokens, slots, threads, shared_prefix, busy)
+        )
+
+
+@contextlib.contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    command = [sys.executable, "-c", "import os; os.nice(19)\nwhile True: pass"]
+    processes = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 async def compare(
@@ -134,6 +157,7 @@ async def compare(
     slots: int,
     threads: int,
     shared_prefix: int,
+    busy: int,
 ) -> None:
     n_ctx = 1024 if not shared_prefix else 4096
     seed = random.Random()  # a server may remember the prompts of an earlier run
@@ -156,7 +180,8 @@ async def compare(
                     note(f"round {number + 1}: {name} x{count}: {load.output_tokens_per_s:.1f} tok/s")
         same = await identity(ours, slots, 48)
     for count in counts:
-        report(count, runs[("hotseat", count)], runs[("llama-server", count)], shared_prefix)
+        evidence = {"requests": requests, "shared_prefix_words": shared_prefix, "busy_processes": busy}
+        report(count, runs[("hotseat", count)], runs[("llama-server", count)], evidence)
     figure(
         "greedy_streams_identical_to_single_client",
         1 - len(same.gaps) / same.streams,
@@ -167,9 +192,9 @@ async def compare(
     )
 
 
-def report(count: int, ours: list[Load], theirs: list[Load], shared_prefix: int) -> None:
+def report(count: int, ours: list[Load], theirs: list[Load], settings: dict[str, int]) -> None:
     ratios = [a.output_tokens_per_s / b.output_tokens_per_s for a, b in zip(ours, theirs, strict=True)]
-    evidence = {"clients": count, "rounds": len(ours), "shared_prefix_words": shared_prefix}
+    evidence = {"clients": count, "rounds": len(ours), **settings}
     figure(
         "output_tokens_per_s_ratio_to_llama_server",
         median(ratios),
