@@ -1,7 +1,7 @@
 """The ledger: one row per attempt at an upstream, in a database that outlives the server.
 
     event loop    begin, attempt_failed, end ─▶ journal (one write each) and queue: some microseconds
-    writer        one thread: queue ─▶ commits, of what a quarter of a second brought; who reads waits for none
+    writer        one thread: queue ─▶ commits, of what a quarter of a second brought, or when somebody reads
     start         what a server that died left in its journal ─▶ rows; what was under way then is "lost"
 
 A database that takes nothing holds nobody up: rows wait, are tried again, and beyond MAX_WAITING stay in
