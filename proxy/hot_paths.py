@@ -22,13 +22,20 @@ class HotPaths:
         self._posts = posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = None
-        if scope["type"] == "http" and scope["method"] == "POST":
-            run, path = split_run(scope["path"])
-            endpoint = self._posts.get(path)
-            if endpoint is not None:
-                scope["path_params"] = {"run": run} if run else {}
+        run, endpoint = self._endpoint(scope)
+        if endpoint is not None:
+            scope["path_params"] = {"run": run} if run else {}
         await (endpoint or self._app)(scope, receive, send)
+
+    def takes(self, scope: Scope) -> bool:
+        """Whether it goes to one of them, also before the access guard has put its run into the path."""
+        return self._endpoint(scope)[1] is not None
+
+    def _endpoint(self, scope: Scope) -> tuple[str, ASGIApp | None]:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return "", None
+        run, path = split_run(scope["path"])
+        return run, self._posts.get(path)
 
 
 def split_run(path: str) -> tuple[str, str]:

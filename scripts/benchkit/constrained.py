@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from inference.batching import TokenArray
+from inference.batching import TokenArray, common_prefix
 from inference.chat import Sampling
 from inference.engines.llama_constraint import CompiledGrammar
 from inference.engines.llama_dry import DrySamplers
@@ -66,8 +64,8 @@ class Bench:
         samplers: list[TokenSampler] = []
         rows: dict[int, int] = {}
         positions: list[int] = []
-        for index, ask in enumerate(asks):
-            prompt = model.tokenize(ask.prompt, add_special=False)
+        prompts = [model.tokenize(ask.prompt, add_special=False) for ask in asks]
+        for index, (ask, prompt) in enumerate(zip(asks, prompts, strict=True)):
             constraint = ask.grammar.constraint() if ask.grammar else None
             samplers.append(
                 TokenSampler(
@@ -80,7 +78,7 @@ class Bench:
                     constraint=constraint,
                 )
             )
-            shared = self._share(prompt, index, asks[0].prompt) if index else 0
+            shared = self._share(prompt, index, prompts[0]) if index else 0
             if not shared:
                 context.forget(index)
             batch.clear()
@@ -111,13 +109,10 @@ class Bench:
             answer.text = b"".join(model.piece(token) for token in answer.tokens).decode("utf-8", "replace")
         return answers
 
-    def _share(self, prompt: TokenArray, index: int, first: str) -> int:
+    def _share(self, prompt: TokenArray, index: int, first: TokenArray) -> int:
         """Give sequence `index` what its prompt has in common with sequence 0, whose prompt was `first`:
         half of the time for short answers was computing the same instructions again. Returns its tokens."""
-        others = self.model.tokenize(first, add_special=False)
-        length = min(len(prompt) - 1, len(others))
-        differs = np.flatnonzero(prompt[:length] != others[:length])
-        shared = int(differs[0]) if len(differs) else length
+        shared = common_prefix(prompt[:-1], first)  # the logits of the last one are needed
         self.context.copy_sequence(0, index)
         return shared if shared and self.context.keep_prefix(index, shared) else 0
 
