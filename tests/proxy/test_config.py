@@ -93,8 +93,10 @@ def test_all_of_sampling_but_what_one_request_is_about_has_a_default(folder: Pat
     config = load(folder, f'[models.a]\npath = "x.gguf"\nsampling = {{ {keys} }}')
     expected = msgspec.structs.replace(Sampling(), **dict.fromkeys(settable, 1))
     assert config.models["a"].spec.sampling == expected
-    with pytest.raises(ConfigError, match="dry_base"):
-        load(folder, '[models.a]\npath = "x.gguf"\nsampling = { dry_base = 0.5 }')
+    wrong = {"dry_multiplier": -0.1, "dry_base": 0.5, "dry_allowed_length": -1, "dry_penalty_last_n": -2}
+    for name, value in wrong.items():
+        with pytest.raises(ConfigError, match=name):
+            load(folder, f'[models.a]\npath = "x.gguf"\nsampling = {{ {name} = {value} }}')
 
 
 def test_overrides_win(folder: Path) -> None:
