@@ -32,7 +32,8 @@ from proxy.config_file import (
     near_names,
     read_sections,
 )
-from proxy.ledger_config import LedgerConfig, ledger_config
+from proxy.ledger_config import ledger_config
+from proxy.ledger_place import LedgerConfig
 from proxy.model_files import ModelFile, expand_home, find_path, find_source, hotseat_home, state_home
 from proxy.money_config import MoneyConfig, money_config
 from proxy.remote_config import (

@@ -1,7 +1,8 @@
 """The ledger: one row per attempt at an upstream, in a database that outlives the server.
 
     event loop    begin, attempt_failed, end ─▶ journal (one write each) and queue: some microseconds
-    writer        one thread: queue ─▶ commits, of what a quarter of a second brought, or when somebody reads
+    writer        one thread: queue ─▶ a process (ledger_process.py), a batch each quarter of a second or when
+                  somebody reads; rows and their commits are made there, with an interpreter of their own
     start         what a server that died left in its journal ─▶ rows; what was under way then is "lost"
 
 A database that takes nothing holds nobody up: rows wait, are tried again, and beyond MAX_WAITING stay in
@@ -10,6 +11,7 @@ the journal alone, for the next start. What is not in the journal either is drop
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import secrets
@@ -21,15 +23,16 @@ from collections.abc import Callable
 import msgspec
 
 from inference.errors import ConfigError
-from proxy.ledger_config import LedgerConfig
 from proxy.ledger_journal import Journal, Replay, Segment, left_behind
-from proxy.ledger_rows import Row, rows_of
-from proxy.ledger_store import Store, StoreError, is_about_values, open_store
+from proxy.ledger_place import LedgerConfig
+from proxy.ledger_rows import Row
+from proxy.ledger_store import Store, StoreError, cause_of, open_store
+from proxy.ledger_writer import LedgerWriter, WriterGoneError
 from proxy.request_log import FailedAttempt, RequestRecord
 
 BATCH_S = 0.25
-BATCH_ROWS = 500
-ROWS_AT_A_TIME, PAUSE_S = 16, 0.0002
+BATCH_REQUESTS = 500
+REPLAYED_ROWS = 500
 MAX_WAITING = 20_000
 RETRY_S, MAX_RETRY_S = 1.0, 60.0
 EXPIRE_EVERY_S = 3600.0
@@ -65,12 +68,13 @@ class Ledger:
         batch_s: float = BATCH_S,
         max_waiting: int = MAX_WAITING,
         retry_s: float = RETRY_S,
+        close_s: float = CLOSE_S,
     ) -> None:
         self._config = config
         self.server = secrets.token_hex(8)
         self._journal = journal or Journal(config.journal)
         self._left: list[Segment] = []
-        self._waiting: deque[RequestRecord | Callable[[], None]] = deque()
+        self._waiting: deque[bytes | Callable[[], None]] = deque()  # lines of requests that ended
         self._max_waiting = max_waiting
         self._dropped = self._deferred = 0
         self._is_closed = False
@@ -79,8 +83,10 @@ class Ledger:
         # The writer thread's own from here on; others read numbers.
         self._batch_s = batch_s
         self._retry_s = retry_s
+        self._close_s = close_s
         self._store: Store | None = None
-        self._rows: list[Row] = []
+        self._writer = LedgerWriter(config, self.server)
+        self._batch: list[bytes] = []
         self._written = self._refused = self._lost = 0
         self._error: str | None = None
         self._failures = 0
@@ -109,9 +115,9 @@ class Ledger:
         if self._is_closed:
             self._dropped += 1
             return
-        is_written = self._journal.end(record)
+        line, is_written = self._journal.end(record)
         if len(self._waiting) < self._max_waiting:
-            self._waiting.append(record)
+            self._waiting.append(line)
         elif is_written:
             self._journal.keep()
             self._deferred += 1
@@ -140,7 +146,7 @@ class Ledger:
         return LedgerStatus(
             place=self._config.place,
             written=self._written,
-            waiting=len(self._waiting) + len(self._rows),
+            waiting=len(self._waiting) + len(self._batch),
             dropped=self._dropped + self._refused,
             deferred=self._deferred,
             lost=self._lost,
@@ -149,15 +155,16 @@ class Ledger:
         )
 
     def close(self) -> None:
-        """Write what waits, for CLOSE_S at most. Blocks; no request may end meanwhile."""
+        """Write what waits, for `close_s` at most. Blocks; no request may end meanwhile."""
         self._is_closed = True
         self._closing.set()
         self._hurry.set()
         self._wake.set()
-        self._thread.join(CLOSE_S)
-        is_done = not self._thread.is_alive() and not self._waiting and not self._rows
+        self._thread.join(self._close_s)
+        self._writer.kill()
+        is_done = not self._thread.is_alive() and not self._waiting and not self._batch
         if not is_done:
-            left = len(self._waiting) + len(self._rows)
+            left = len(self._waiting) + len(self._batch)
             _log.warning("%d rows are not in the ledger: %s", left, self._fate())
         self._journal.close(is_done=is_done)
         if self._store is not None and not self._thread.is_alive():
@@ -172,6 +179,8 @@ class Ledger:
 
     def _run(self) -> None:
         expires_at_s = time.monotonic()
+        with contextlib.suppress(OSError):  # then it is started with the first batch, or says why not
+            self._writer.start()
         while True:
             self._wake.wait(EXPIRE_EVERY_S)
             self._wake.clear()
@@ -190,6 +199,7 @@ class Ledger:
                 self._failures += 1
                 _log.exception("the ledger: a round of its writer failed")
             if self._closing.is_set() and not (is_idle and self._waiting):
+                self._writer.end()
                 return
             if not is_idle:
                 self._closing.wait(min(MAX_RETRY_S, self._retry_s * 2 ** min(self._failures - 1, 10)))
@@ -201,45 +211,43 @@ class Ledger:
             return False
         while self._waiting:
             item = self._waiting[0]
-            if isinstance(item, RequestRecord) and len(self._rows) < BATCH_ROWS:
+            if isinstance(item, bytes) and len(self._batch) < BATCH_REQUESTS:
+                self._batch.append(item)
                 self._waiting.popleft()
-                self._rows += rows_of(item)
-                if len(self._rows) % ROWS_AT_A_TIME == 0:
-                    time.sleep(PAUSE_S)  # or the event loop would wait for the interpreter, 5 ms each time
             elif not self._commit():
                 return False
-            elif not isinstance(item, RequestRecord):
+            elif not isinstance(item, bytes):
                 self._waiting.popleft()
                 item()
         return self._commit()
 
     def _commit(self) -> bool:
-        if not self._rows:
+        if not self._batch:
             return True
         try:
-            self._write(self._rows, self.server)
+            written = self._writer.write(self._batch)
         except StoreError as error:
             self._fail(error)
             return False
-        self._rows = []
+        self._batch = []
+        self._written += written.rows
+        for refused in written.refused:
+            self._refuse(refused.request_id, refused.cause)
+        self._recover()
         return True
 
-    def _write(self, rows: list[Row], server: str = "") -> None:
-        """Raises one of StoreError where the database takes nothing; a row that it refuses is dropped."""
+    def _write(self, rows: list[Row]) -> None:
+        """What an earlier server left. Raises one of StoreError where the database takes nothing."""
         assert self._store is not None
-        try:
-            self._store.write(rows, server)
-            self._written += len(rows)
-        except Exception as error:
-            if not is_about_values(error):
-                raise
-            if len(rows) > 1:
-                for row in rows:
-                    self._write([row], server)
-                return
-            self._refused += 1
-            _log.exception("the ledger does not take the row of request %s", rows[0].request_id)
+        refused = self._store.write_what_it_takes(rows)
+        self._written += len(rows) - len(refused)
+        for row, error in refused:
+            self._refuse(row.request_id, cause_of(error))
         self._recover()
+
+    def _refuse(self, request_id: str, cause: str) -> None:
+        self._refused += 1
+        _log.error("the ledger does not take the row of request %s: %s", request_id, cause)
 
     def _is_open(self) -> bool:
         if self._store is not None:
@@ -257,7 +265,7 @@ class Ledger:
         replay = Replay(self._left)
         try:
             rows = iter(replay)
-            while batch := list(itertools.islice(rows, BATCH_ROWS)):
+            while batch := list(itertools.islice(rows, REPLAYED_ROWS)):
                 self._write(batch)
             lost = replay.lost()
             known = self._store.known(lost)
@@ -286,11 +294,14 @@ class Ledger:
             continue
 
     def _fail(self, error: BaseException) -> None:
-        cause = " ".join(str(getattr(error, "orig", None) or error).split())
+        cause = cause_of(error)
         self._failures += 1
         if self._error is None:
-            remedy = "requests go on, their rows wait: make room, or name another place in [ledger]"
-            _log.warning("the ledger %s takes no rows: %s: %s", self._config.place, cause, remedy)
+            remedy = (
+                "" if isinstance(error, WriterGoneError) else ": make room, or name another place in [ledger]"
+            )
+            said = "the ledger %s takes no rows: %s: requests go on, their rows wait%s"
+            _log.warning(said, self._config.place, cause, remedy)
         self._error = cause
 
     def _recover(self) -> None:

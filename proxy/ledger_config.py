@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 from urllib.parse import parse_qsl, urlsplit
@@ -14,13 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from inference.errors import ConfigError
 from proxy.config_section import Section
+from proxy.ledger_place import DEFAULT_RETENTION_S, LedgerConfig, sqlite_ledger
 from proxy.model_files import expand_home
 from proxy.units import parse_duration_s
 
 FILE_NAME = "ledger.sqlite3"
-DEFAULT_RETENTION_S = 400 * 86400.0
-"""A year can still be compared with the one before it."""
-
 _PASSWORD_PARAMETERS = frozenset({"password", "passfile", "sslpassword"})
 
 
@@ -49,25 +46,6 @@ class LedgerSection(Section):
     retention: Annotated[Annotated[float, Field(ge=3600)] | None, BeforeValidator(_retention)] = (
         DEFAULT_RETENTION_S
     )
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerConfig:
-    """One of `path`, a file of SQLite, and `url`. Names of journal files begin with `journal`."""
-
-    path: Path | None
-    journal: Path
-    url: str | None = None
-    retention_s: float | None = DEFAULT_RETENTION_S
-
-    @property
-    def place(self) -> str:
-        """Where the rows are, for people."""
-        return str(self.path) if self.path is not None else str(self.url)
-
-
-def sqlite_ledger(path: Path, retention_s: float | None = DEFAULT_RETENTION_S) -> LedgerConfig:
-    return LedgerConfig(path=path, journal=path.with_name(f"{path.name}.journal"), retention_s=retention_s)
 
 
 class OnKey(Protocol):

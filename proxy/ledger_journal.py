@@ -96,10 +96,11 @@ class Journal:
         self._under_way.pop((record.request_id, failed.number), None)
         self._write(self._line(FAILED, record))
 
-    def end(self, record: RequestRecord) -> bool:
-        """Whether it is written down."""
+    def end(self, record: RequestRecord) -> tuple[bytes, bool]:
+        """Its line, and whether that is written down."""
         self._under_way.pop((record.request_id, record.attempt), None)
-        return self._write(self._line(ENDED, record))
+        line = self._line(ENDED, record)
+        return line, self._write(line)
 
     def keep(self) -> None:
         """The request that ended last is in no queue to the database: its line must stay."""
@@ -256,6 +257,11 @@ class Replay:
 
 
 _decoder = msgspec.json.Decoder(RequestRecord)
+
+
+def rows_ended(line: bytes) -> list[Row]:
+    """Of a line that `Journal.end` made."""
+    return rows_of(_decoder.decode(line[len(ENDED) :]))
 
 
 def _lines(fd: int) -> Iterator[bytes]:

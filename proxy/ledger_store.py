@@ -7,6 +7,7 @@ for the disk (docs/limits.md says what a loss of power may cost). The file is it
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sqlite3
 import time
@@ -18,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine, delete, event, func, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from inference.errors import ConfigError
-from proxy.ledger_config import LedgerConfig
 from proxy.ledger_journal import FILE_MODE, FOLDER_MODE
+from proxy.ledger_place import LedgerConfig
 from proxy.ledger_rows import Row
 from proxy.ledger_schema import ATTEMPTS, MIGRATIONS, MONEY_COLUMNS, Migration, migrate, money_text
 
@@ -63,6 +63,18 @@ class Store:
         with self._writer.begin() as connection:
             for statement, batch in self._insert.statements(rows):
                 connection.exec_driver_sql(statement, self._insert.values(batch, server))
+
+    def write_what_it_takes(self, rows: Sequence[Row], server: str = "") -> list[tuple[Row, Exception]]:
+        """Those that it refuses, for what is in them. Raises one of StoreError where it takes nothing now."""
+        try:
+            self.write(rows, server)
+        except Exception as error:
+            if not is_about_values(error):
+                raise
+            if len(rows) == 1:
+                return [(rows[0], error)]
+            return [refused for row in rows for refused in self.write_what_it_takes([row], server)]
+        return []
 
     def known(self, rows: Iterable[Row]) -> set[tuple[str, int]]:
         """Which of them are there already. A few hundred at most."""
@@ -109,6 +121,11 @@ def open_store(config: LedgerConfig, *, migrations: tuple[Migration, ...] = MIGR
     return Store(writer, reader)
 
 
+def cause_of(error: BaseException) -> str:
+    """In one line."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
 def is_about_values(error: BaseException) -> bool:
     """Whether the database refuses what is written, and not to be written to: trying again is vain."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -149,7 +166,7 @@ class _Insert:
 
 
 def _compiled_insert(dialect: Dialect) -> _Insert:
-    insert: Any = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
+    insert: Any = importlib.import_module(f"sqlalchemy.dialects.{dialect.name}").insert
     compiled = insert(ATTEMPTS).on_conflict_do_nothing().compile(dialect=dialect)
     *names, server = compiled.positiontup
     assert server == "server"

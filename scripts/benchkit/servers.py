@@ -90,7 +90,7 @@ async def hotseat(models_toml: str, *options: str) -> AsyncIterator[str]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "models.toml"
-        ledger = "" if "[ledger]" in models_toml else f'[ledger]\npath = "{folder}/ledger.sqlite3"\n'
+        ledger = "" if "[ledger]" in models_toml else f'[ledger]\npath = "{folder}/state/ledger.sqlite3"\n'
         config.write_text(models_toml + "\n" + ledger, encoding="utf-8")
         command = Path(sys.executable).parent / "hotseat"
         argv = [str(command), "serve", "--config", str(config), "--port", str(port), *options]

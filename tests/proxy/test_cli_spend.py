@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proxy.cli import main
-from proxy.ledger_config import sqlite_ledger
+from proxy.ledger_place import sqlite_ledger
 from proxy.ledger_rows import Row, day_of
 from proxy.ledger_store import open_store
 from tests.proxy.rig import question, run, serving_file

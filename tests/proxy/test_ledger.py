@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import resource
@@ -11,59 +10,20 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from inference.errors import WorkerCrashed
-from proxy import ledger_queries
 from proxy.ledger import Ledger
-from proxy.ledger_config import LedgerConfig, sqlite_ledger
 from proxy.ledger_journal import Journal, segment_paths
-from proxy.ledger_rows import Row
+from proxy.ledger_place import LedgerConfig, sqlite_ledger
 from proxy.ledger_schema import MIGRATIONS, LedgerVersionError
 from proxy.ledger_store import open_store
 from proxy.request_log import RequestLog
+from tests.proxy.ledger_rig import PATIENCE_S, logging_to, names_at, rows_at, serve, started, warnings
 
-PATIENCE_S = 30.0
 NOBODY = 65534
-
-
-@contextlib.contextmanager
-def started(ledger: Ledger) -> Iterator[RequestLog]:
-    ledger.start()
-    try:
-        yield logging_to(ledger)
-    finally:
-        ledger.close()
-
-
-def logging_to(ledger: Ledger | Journal) -> RequestLog:
-    def end(record: object) -> None:
-        ledger.end(record)  # type: ignore[arg-type]
-
-    return RequestLog(on_begin=ledger.begin, on_attempt_failed=ledger.attempt_failed, on_end=end)
-
-
-def serve(log: RequestLog, *names: str) -> None:
-    for name in names:
-        with log.track(name, "r", "d") as record:
-            record.attempt_begins("local", "m")
-            record.cost_usd = Decimal("0.1")
-
-
-def rows_at(path: Path) -> list[Row]:
-    """By another connection, as another process would see them."""
-    store = open_store(sqlite_ledger(path))
-    with store.reading(PATIENCE_S) as connection:
-        rows = ledger_queries.newest(connection, 100_000, None, None)
-    store.close()
-    return rows
-
-
-def names_at(path: Path) -> list[str]:
-    return sorted(row.request_id for row in rows_at(path))
 
 
 def died_with(config: LedgerConfig) -> None:
@@ -75,10 +35,6 @@ def died_with(config: LedgerConfig) -> None:
     with log.track("running", "r", "d") as running:
         running.attempt_begins("far", "m")
         journal.close(is_done=False)
-
-
-def warnings(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
-    return [record.getMessage() for record in caplog.records if words in record.getMessage()]
 
 
 @pytest.fixture
@@ -275,7 +231,8 @@ def test_a_full_disk_holds_nobody_up_and_costs_no_row_that_can_wait(
         begun_s = time.perf_counter()
         serve(log, *map(str, range(500)))
         assert time.perf_counter() - begun_s < 5
-        assert not ledger.flush(0.2)
+        while ledger.status().error is None:
+            assert not ledger.flush(0.05)
         status = ledger.status()
         make_room()
         assert ledger.flush(PATIENCE_S)

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.errors import LedgerUnavailable
 from proxy.ledger import Ledger
-from proxy.ledger_config import sqlite_ledger
+from proxy.ledger_place import sqlite_ledger
 from proxy.ledger_reads import MAX_READS, LedgerReads, SpentInLedger
 from proxy.request_log import RequestLog
 from tests.proxy.rig import Rig, question, run, serving_file

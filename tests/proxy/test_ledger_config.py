@@ -8,7 +8,7 @@ import pytest
 
 from inference.errors import ConfigError
 from proxy.config import Config, load_config
-from proxy.ledger_config import DEFAULT_RETENTION_S
+from proxy.ledger_place import DEFAULT_RETENTION_S
 from proxy.reload import needs_restart
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from proxy import ledger_queries
-from proxy.ledger_config import LedgerConfig, sqlite_ledger
+from proxy.ledger_place import LedgerConfig, sqlite_ledger
 from proxy.ledger_rows import COLUMNS, Row
 from proxy.ledger_schema import MIGRATIONS, LedgerVersionError
 from proxy.ledger_store import Store, open_store
