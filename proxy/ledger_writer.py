@@ -48,8 +48,8 @@ class LedgerWriter:
             stack.enter_context(ours)
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "proxy.ledger_process"],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 env=_environment(os.environ),
                 start_new_session=True,  # Ctrl-C is for the server, which ends it
             )
