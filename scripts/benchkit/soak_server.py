@@ -49,7 +49,10 @@ class Server:
 
     def workers(self) -> list[psutil.Process]:
         """Its child processes that run a worker."""
-        return [child for child in self.children() if _is_worker(child)]
+        return [child for child in self.children() if _runs(child, "inference.worker")]
+
+    def ledger_writer(self) -> psutil.Process:
+        return next(child for child in self.children() if _runs(child, "proxy.ledger_process"))
 
     def children(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
@@ -96,9 +99,9 @@ class Server:
         return self._process.returncode is not None
 
 
-def _is_worker(process: psutil.Process) -> bool:
+def _runs(process: psutil.Process, module: str) -> bool:
     with contextlib.suppress(psutil.Error):
-        return "inference.worker" in process.cmdline()
+        return module in process.cmdline()
     return False
 
 

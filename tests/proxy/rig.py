@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 import openai
+import psutil
 import uvicorn
 import uvloop
 from fastapi import FastAPI
@@ -49,6 +50,11 @@ def run(main: Coroutine[Any, Any, T], patience_s: float = PATIENCE_S) -> T:
     """On the loop that production uses."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(asyncio.wait_for(main, patience_s))
+
+
+def workers() -> list[psutil.Process]:
+    """Of every server in this process."""
+    return [child for child in psutil.Process().children() if "inference.worker" in child.cmdline()]
 
 
 class StillMeter:

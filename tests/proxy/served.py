@@ -98,6 +98,10 @@ class Serving:
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def workers(self) -> list[psutil.Process]:
+        """Spare ones too."""
+        return [child for child in self.children() if "inference.worker" in child.cmdline()]
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Exit code, and stderr if it goes to no file."""
         self.process.send_signal(number)

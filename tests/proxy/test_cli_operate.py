@@ -33,7 +33,7 @@ def names(server: Serving) -> set[str]:
 def test_a_server_follows_its_file(server: Serving) -> None:
     file = server.folder / "models.toml"
     hotseat(server, "load", "quick")
-    pid = min(server.children(), key=lambda child: child.create_time()).pid  # the others are spare
+    pid = min(server.workers(), key=lambda child: child.create_time()).pid  # the others are spare
 
     file.write_text(CONFIG + "[models.third]\n")
     assert server.process.stderr is not None
@@ -46,7 +46,7 @@ def test_a_server_follows_its_file(server: Serving) -> None:
     while "third" not in names(server):
         pass
     assert "second" not in names(server)
-    assert pid in [child.pid for child in server.children()]
+    assert pid in [child.pid for child in server.workers()]
 
     code, stderr = server.stop()
     assert (code, stderr) == (0, "")

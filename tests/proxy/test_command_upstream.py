@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from benchkit.peers import find_llama_server
-from tests.proxy.rig import Rig, run, serving_file, sse_events
+from tests.proxy.rig import Rig, run, serving_file, sse_events, workers
 
 SERVER = Path(__file__).parents[1] / "fake_model_server.py"
 
@@ -274,7 +274,7 @@ def test_fault_15_a_server_that_falls_silent_is_ended(tmp_path: Path, way: str) 
     async def main() -> None:
         async with rig_with(tmp_path, extra='decode_stall = "1s"') as rig:
             await rig.chat(ask("hello"))
-            [worker] = psutil.Process().children()
+            [worker] = workers()
             watched = [os.pidfd_open(process.pid) for process in (worker, *worker.children(recursive=True))]
             error = no_clean_end(await streamed(rig, way))
             assert error["code"] == "worker_stalled", error
@@ -306,7 +306,7 @@ def test_fault_12_a_client_that_leaves_ends_the_answer(tmp_path: Path) -> None:
                 await response.content.readany()
                 response.close()
             await rig.until("m", lambda model: model["leases"] == 0)
-            [worker] = psutil.Process().children()
+            [worker] = workers()
             [server] = [child for child in worker.children() if "fake_model" in " ".join(child.cmdline())]
             while connections_of(server):
                 await asyncio.to_thread(os.sched_yield)

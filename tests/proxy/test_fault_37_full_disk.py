@@ -62,19 +62,24 @@ def test_fault_37_a_disk_that_fills_up_and_has_room_again(tmp_path: Path) -> Non
     with serving_config(tmp_path, config) as served:
         ask(served)
         assert get(served, "/api/runs/one")["totals"]["requests"] == 1
-        process = psutil.Process(served.process.pid)
-        hard = process.rlimit(psutil.RLIMIT_FSIZE)[1]
-        process.rlimit(psutil.RLIMIT_FSIZE, (1, hard))
+        limit_files(served, 1)
         for _ in range(N_REQUESTS):
             ask(served)
         wait_until(lambda: bool(get(served, "/api/state")["ledger"]["error"]))
-        process.rlimit(psutil.RLIMIT_FSIZE, (hard, hard))
+        limit_files(served, None)
         ask(served)
         wait_until(lambda: n_in_ledger(served) == N_REQUESTS + 2)
         _, stderr = served.stop()
     takes_none = [line for line in warnings_in(stderr) if "takes no rows" in line]
     assert len(takes_none) == 1
     assert "takes rows again" in stderr
+
+
+def limit_files(served: Serving, n_bytes: int | None) -> None:
+    """Of the server and of the process that writes its ledger. None: no limit any more."""
+    for process in (psutil.Process(served.process.pid), *served.children()):
+        hard = process.rlimit(psutil.RLIMIT_FSIZE)[1]
+        process.rlimit(psutil.RLIMIT_FSIZE, (hard if n_bytes is None else n_bytes, hard))
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

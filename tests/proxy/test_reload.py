@@ -16,7 +16,7 @@ import pytest
 from proxy.config import Config, Limits, MemoryConfig, ServerConfig
 from proxy.config_file import LimitsSection
 from proxy.reload import LIVE_LIMITS, needs_restart
-from tests.proxy.rig import Rig, question, run, serving_file, sse_events
+from tests.proxy.rig import Rig, question, run, serving_file, sse_events, workers
 
 SCRIPT = """
 [model]
@@ -46,7 +46,7 @@ def write(folder: Path, text: str = HEAD + BOTH) -> Path:
 
 
 def worker_pids() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
+    return {worker.pid for worker in workers()}
 
 
 @asynccontextmanager
