@@ -6,7 +6,7 @@ A slot is one sequence of the batch; its cached tokens are those whose KV entrie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,6 +18,10 @@ Tier = Literal["slot", "memory", "disk"]
 
 MIN_COPY_TOKENS = 32
 """A shorter common prefix is computed again: copying a stream costs milliseconds, and a slot's memory."""
+
+FEW_TOKENS = 512
+"""As many are soon had back, from memory or computed again: a slot that holds no more may be taken for its
+place, although another was used longer ago."""
 
 MAX_LOST_SHARE = 0.25
 """A slot whose own continuation this may be is reused in place if no more than this share of it is lost."""
@@ -154,10 +158,26 @@ def _choose(slots: Sequence[SlotView], idle: Sequence[SlotView], reuse: Mapping[
     others = [slot for slot in idle if slot.index != source.index or reuse[slot.index] == 0]
     if not others:
         return Placement(source.index, reuse[source.index])
-    target = min(others, key=lambda slot: (len(slot.cached) > 0, slot.used_at))
+    target = _free(others, [slot.index for slot in slots if slot.busy and slot.index >= 0])
     if reuse[source.index] >= max(MIN_COPY_TOKENS, reuse[target.index] + 1):
         return Placement(target.index, reuse[source.index], copy_from=source.index)
     return Placement(target.index, reuse[target.index])
+
+
+def _free(idle: Sequence[SlotView], running: Sequence[int]) -> SlotView:
+    """The slot to run something new in: an empty one, else one whose tokens are few or that was used least
+    recently. Among those, beside what runs already: each group of neighbours is a pass over the model's
+    weights in every step."""
+    empty = [slot for slot in idle if not len(slot.cached)]
+    old_at = sorted(slot.used_at for slot in idle)[(len(idle) - 1) // 2]
+    spare = [slot for slot in idle if len(slot.cached) <= FEW_TOKENS or slot.used_at <= old_at]
+    return min(empty or spare, key=lambda slot: (n_groups([*running, slot.index]), slot.used_at))
+
+
+def n_groups(slots: Iterable[int]) -> int:
+    """Of neighbours."""
+    indices = set(slots)
+    return sum(index - 1 not in indices for index in indices)
 
 
 def _is_continuation(reuse: int, cached: int) -> bool:

@@ -262,10 +262,12 @@ class LlamaEngine:
             self._release(self._cache.slots[index], job)
 
     def _step_generations(self, outputs: list[Output]) -> None:
+        """By slot: llama.cpp computes rows of neighbouring sequences at once, in ascending order only."""
+        chunks = self._prompt_chunks()
         batch = self._context.batch
         batch.clear()
         rows: list[tuple[Slot, GenerateJob, int]] = []
-        pending: list[Pending] = []
+        n_prefilled = 0
         for slot in self._cache.slots:
             job = self._jobs.get(slot.index)
             if not isinstance(job, GenerateJob):
@@ -274,10 +276,9 @@ class LlamaEngine:
                 rows.append((slot, job, batch.add_one(slot.index, slot.n_cached, job.next_token)))
                 slot.tokens[slot.n_cached] = job.next_token
                 slot.n_cached += 1
-            else:
-                stop = slot.next_stop(len(job.prompt))
-                pending.append(Pending(slot.index, stop - slot.n_cached, job.order))
-        n_prefilled = self._add_prompts(pending, len(rows), rows, outputs)
+            elif n_tokens := chunks.get(slot.index, 0):
+                n_prefilled += n_tokens
+                self._add_prompt(slot, job, n_tokens, rows, outputs)
         if batch.n_tokens == 0:
             return
         started_s = time.monotonic()
@@ -287,39 +288,51 @@ class LlamaEngine:
             self._learn_rate(n_prefilled, now_s - started_s)
         else:
             self._context.set_threads(self._governor.observe(len(rows), now_s - started_s, now_s))
-        for entry in pending:
-            self._cache.reached_stop(self._cache.slots[entry.index])
+        for index in chunks:
+            self._cache.reached_stop(self._cache.slots[index])
         for slot, job, row in rows:
             self._sample(slot, job, row, outputs)
 
-    def _add_prompts(
-        self,
-        pending: list[Pending],
-        n_decoding: int,
-        rows: list[tuple[Slot, GenerateJob, int]],
-        outputs: list[Output],
-    ) -> int:
-        """Add prompt chunks to the batch; prompts that end in it join `rows`. Returns their tokens."""
+    def _prompt_chunks(self) -> dict[int, int]:
+        """How many tokens of each unfinished prompt the step computes, by slot."""
+        pending: list[Pending] = []
+        n_decoding = 0
+        for slot in self._cache.slots:
+            job = self._jobs.get(slot.index)
+            if not isinstance(job, GenerateJob):
+                continue
+            if job.n_output:
+                n_decoding += 1
+            else:
+                stop = slot.next_stop(len(job.prompt))
+                pending.append(Pending(slot.index, stop - slot.n_cached, job.order))
         n_batch = self._context.n_batch
         budget = prefill_budget(n_decoding, len(pending), n_batch, self._prefill_rate)
-        n_prefilled = 0
+        chunks = dict.fromkeys((entry.index for entry in pending), 0)
         for chunk in plan_prefill(pending, budget, n_batch - n_decoding):
-            slot = self._cache.slots[chunk.index]
-            job = self._jobs[chunk.index]
-            assert isinstance(job, GenerateJob)  # only those are pending
-            start, end = slot.n_cached, slot.n_cached + chunk.n_tokens
-            is_last = end == len(job.prompt)
-            row = self._context.batch.add(
-                slot.index, start, job.prompt[start:end], outputs="last" if is_last else "none"
-            )
-            slot.n_cached = end
-            n_prefilled += chunk.n_tokens
-            if is_last:
-                rows.append((slot, job, row))
-            else:
-                progress = PromptProgress(done=end, total=len(job.prompt), cached=job.cached)
-                outputs.append(Output(job.request_id, progress))
-        return n_prefilled
+            chunks[chunk.index] = chunk.n_tokens
+        return chunks
+
+    def _add_prompt(
+        self,
+        slot: Slot,
+        job: GenerateJob,
+        n_tokens: int,
+        rows: list[tuple[Slot, GenerateJob, int]],
+        outputs: list[Output],
+    ) -> None:
+        """Add a piece of a prompt to the batch; if it is the last one, it joins `rows`."""
+        start, end = slot.n_cached, slot.n_cached + n_tokens
+        is_last = end == len(job.prompt)
+        row = self._context.batch.add(
+            slot.index, start, job.prompt[start:end], outputs="last" if is_last else "none"
+        )
+        slot.n_cached = end
+        if is_last:
+            rows.append((slot, job, row))
+        else:
+            progress = PromptProgress(done=end, total=len(job.prompt), cached=job.cached)
+            outputs.append(Output(job.request_id, progress))
 
     def _learn_rate(self, n_tokens: int, seconds: float) -> None:
         if n_tokens >= 8 and seconds > 0:

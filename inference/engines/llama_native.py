@@ -385,6 +385,11 @@ class Batch:
     def clear(self) -> None:
         self.n_tokens = 0
 
+    @property
+    def sequences(self) -> npt.NDArray[np.int32]:
+        """Of each row. Valid until the next `clear`."""
+        return self._sequences[: self.n_tokens]
+
     def add(self, sequence: int, position: int, tokens: TokenArray, *, outputs: Outputs) -> int:
         """Append tokens at consecutive positions; returns the last row. `outputs`: "none", "last", "all"."""
         start, end = self.n_tokens, self.n_tokens + len(tokens)

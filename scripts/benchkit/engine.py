@@ -5,13 +5,16 @@ run; rounds alternate who goes first. Prompts are about 80 tokens and all differ
 nothing can be reused; `--shared-prefix N` puts the same N words before each instead. Each figure
 is the median over rounds, and the ratio is the median of the rounds' ratios. With few requests of each
 client the beginning and the end weigh much, where not all of them are being served. `--busy N` has N
-other processes compute beside both servers, at the lowest priority: a build, say.
+other processes compute beside both servers, at the lowest priority: a build, say. `--spread 0.75` asks for
+answers of 0.25 to 1.75 times --max-tokens, the same ones of both servers: answers of one length end together,
+which those of real clients never do.
 
 Examples:
     scripts/bench-engine
     scripts/bench-engine --rounds 3 --clients 1,8 --peer /path/to/llama-server
     scripts/bench-engine --shared-prefix 1000 --clients 4,8 --requests 6
     scripts/bench-engine --busy 1 --rounds 3
+    scripts/bench-engine --spread 0.75 --clients 2,4 --requests 6
 """
 
 from __future__ import annotations
@@ -95,10 +98,21 @@ def first_gap(alone: list[dict[str, float]], together: list[dict[str, float]]) -
     return None
 
 
-async def measure(url: str, clients: int, requests: int, max_tokens: int, source: Iterator[str]) -> Load:
-    return await closed_loop(
-        url, "bench", [[next(source) for _ in range(requests)] for _ in range(clients)], max_tokens
-    )
+async def measure(
+    url: str,
+    clients: int,
+    requests: int,
+    max_tokens: int,
+    source: Iterator[str],
+    *,
+    spread: float = 0.0,
+    round_: int = 0,
+) -> Load:
+    seed = random.Random(f"{round_} {clients}")
+    shortest, longest = round(max_tokens * (1 - spread)), round(max_tokens * (1 + spread))
+    lengths = [[seed.randint(max(1, shortest), longest) for _ in range(requests)] for _ in range(clients)]
+    asked = [[next(source) for _ in range(requests)] for _ in range(clients)]
+    return await closed_loop(url, "bench", asked, lengths)
 
 
 @click.command(help=__doc__)
@@ -109,6 +123,7 @@ async def measure(url: str, clients: int, requests: int, max_tokens: int, source
 @click.option("--slots", default=8, show_default=True)
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
 @click.option("--busy", default=0, show_default=True, help="Processes that compute beside both servers.")
+@click.option("--spread", default=0.0, show_default=True, help="Of the answers' lengths, as a share of it.")
 @click.option("--shared-prefix", default=0, show_default=True, help="Words every prompt begins with.")
 @click.option(
     "--model", type=click.Path(path_type=Path), default=None, help="Default: the SmolLM2 demo model."
@@ -122,6 +137,7 @@ def main(
     slots: int,
     threads: int,
     busy: int,
+    spread: float,
     shared_prefix: int,
     model: Path | None,
     peer: Path | None,
@@ -131,7 +147,21 @@ def main(
     binary = peer or find_llama_server()
     with busy_processes(busy):
         asyncio.run(
-            compare(file, binary, counts, rounds, requests, max_tokens, slots, threads, shared_prefix, busy)
+            compare(
+                *(
+                    file,
+                    binary,
+                    counts,
+                    rounds,
+                    requests,
+                    max_tokens,
+                    slots,
+                    threads,
+                    shared_prefix,
+                    busy,
+                    spread,
+                )
+            )
         )
 
 
@@ -158,6 +188,7 @@ async def compare(
     threads: int,
     shared_prefix: int,
     busy: int,
+    spread: float,
 ) -> None:
     n_ctx = 1024 if not shared_prefix else 4096
     seed = random.Random()  # a server may remember the prompts of an earlier run
@@ -175,12 +206,19 @@ async def compare(
             order = [("hotseat", ours), ("llama-server", theirs)]
             for count in counts:
                 for name, url in order if number % 2 == 0 else order[::-1]:
-                    load = await measure(url, count, requests, max_tokens, source)
+                    load = await measure(
+                        url, count, requests, max_tokens, source, spread=spread, round_=number
+                    )
                     runs.setdefault((name, count), []).append(load)
                     note(f"round {number + 1}: {name} x{count}: {load.output_tokens_per_s:.1f} tok/s")
         same = await identity(ours, slots, 48)
     for count in counts:
-        evidence = {"requests": requests, "shared_prefix_words": shared_prefix, "busy_processes": busy}
+        evidence: dict[str, float] = {
+            "requests": requests,
+            "spread": spread,
+            "shared_prefix_words": shared_prefix,
+            "busy_processes": busy,
+        }
         report(count, runs[("hotseat", count)], runs[("llama-server", count)], evidence)
     figure(
         "greedy_streams_identical_to_single_client",
@@ -192,7 +230,7 @@ async def compare(
     )
 
 
-def report(count: int, ours: list[Load], theirs: list[Load], settings: dict[str, int]) -> None:
+def report(count: int, ours: list[Load], theirs: list[Load], settings: dict[str, float]) -> None:
     ratios = [a.output_tokens_per_s / b.output_tokens_per_s for a, b in zip(ours, theirs, strict=True)]
     evidence = {"clients": count, "rounds": len(ours), **settings}
     figure(

@@ -88,16 +88,21 @@ async def stream_completion(
     )
 
 
-async def closed_loop(base_url: str, model: str, prompts: Sequence[Sequence[str]], max_tokens: int) -> Load:
-    """One client per list of prompts, all at once."""
+async def closed_loop(
+    base_url: str, model: str, prompts: Sequence[Sequence[str]], max_tokens: int | Sequence[Sequence[int]]
+) -> Load:
+    """One client per list of prompts, all at once. `max_tokens`: of each request, if not of all."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)  # llama-server closes after a stream
     timeout = aiohttp.ClientTimeout(total=600)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
 
-        async def client(mine: Sequence[str]) -> list[Answer]:
-            return [await stream_completion(session, base_url, model, p, max_tokens) for p in mine]
+        async def client(mine: Sequence[str], lengths: Sequence[int]) -> list[Answer]:
+            asked = zip(mine, lengths, strict=True)
+            return [await stream_completion(session, base_url, model, p, n) for p, n in asked]
 
+        if isinstance(max_tokens, int):
+            max_tokens = [[max_tokens] * len(mine) for mine in prompts]
         started_s = time.perf_counter()
-        answers = await asyncio.gather(*(client(mine) for mine in prompts))
+        answers = await asyncio.gather(*map(client, prompts, max_tokens))
         wall_s = time.perf_counter() - started_s
     return Load([answer for mine in answers for answer in mine], wall_s)

@@ -16,6 +16,7 @@ from inference.batching import (
     TokenArray,
     better_soon,
     common_prefix,
+    n_groups,
     place,
     plan_checkpoints,
     plan_prefill,
@@ -98,6 +99,36 @@ def test_a_new_session_takes_an_empty_slot_rather_than_another_sessions() -> Non
 def test_a_new_session_takes_the_least_recently_used_slot() -> None:
     slots = [slot(0, run_of(100, 1000), used_at=7), slot(1, run_of(100, 2000), used_at=3)]
     assert place(run_of(50), slots) == Placement(1, 0)
+
+
+def test_a_new_session_runs_beside_those_that_run() -> None:
+    """In a slot of few tokens, or an old one: neighbours are computed in one pass."""
+
+    def taken(*idle: SlotView) -> int:
+        busy = [slot(index, run_of(9, 1000), busy=True) for index in (3, 4)]
+        placement = place(run_of(5, 500), [*busy, *idle])
+        assert placement is not None
+        return placement.index
+
+    assert taken(slot(0, EMPTY), slot(2, EMPTY), slot(6, EMPTY)) == 2
+    assert taken(slot(0, EMPTY), slot(2, run_of(9), used_at=1)) == 0, "an empty one costs nobody anything"
+    few = [slot(index, run_of(9), used_at=used_at) for index, used_at in ((0, 1), (2, 3), (5, 2), (6, 0))]
+    assert taken(*few) == 5, "of two neighbours the older"
+    many = [slot(v.index, run_of(2000), used_at=v.used_at) for v in few]
+    assert taken(*many) == 6, "a recent session is left alone"
+    assert taken(*many[:3]) == 5
+    assert taken(many[0], slot(2, run_of(2000), used_at=9)) == 0
+
+
+def test_slots_between_two_that_run_close_the_gap() -> None:
+    idle = [slot(index, EMPTY) for index in (0, 2, 5, 6)]
+    busy = [slot(index, run_of(9, 1000), busy=True) for index in (1, 3, 4)]
+    assert place(run_of(5), [*busy, *idle]) == Placement(2, 0)
+
+
+@pytest.mark.parametrize(("slots", "n"), [((), 0), ((4,), 1), ((0, 1, 2), 1), ((7, 0, 1), 2), ((0, 2, 4), 3)])
+def test_groups_of_neighbours(slots: tuple[int, ...], n: int) -> None:
+    assert n_groups(slots) == n
 
 
 def test_a_shared_system_prompt_is_copied_and_the_other_session_left_whole() -> None:
