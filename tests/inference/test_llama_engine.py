@@ -162,24 +162,25 @@ def test_streams_side_by_side_equal_each_alone(smollm2_path: Path) -> None:
     together.close()
 
 
-def test_rows_of_a_step_ascend_by_slot(smol: Driver) -> None:
+def test_rows_of_a_step_ascend_by_slot(smollm2_path: Path) -> None:
     """llama.cpp computes neighbours at once, but only in that order: a prompt in a slot before those that
     run would cost every step a pass more."""
-    first, second = (
-        smol.submit(chat(q, max_tokens=n, ignore_eos=True))
-        for q, n in zip(QUESTIONS[:2], (2, 40), strict=True)
-    )
-    while not (smol.events[first] and isinstance(smol.events[first][-1], Finish)):
-        smol.step()
-    smol.submit(complete("eight nine ten " * 10, max_tokens=4))
-    mixed = 0
-    while smol.engine.wait_s() is not None:
-        smol.step()
-        rows = smol.engine._context.batch.sequences
+    driver = Driver(load(smollm2_path, slots=2))
+    short, long = (driver.submit(chat("Tell a story.", max_tokens=n, ignore_eos=True)) for n in (2, 40))
+    while not (driver.events[short] and isinstance(driver.events[short][-1], Finish)):
+        driver.step()
+    driver.submit(
+        complete("eight nine ten " * 10, max_tokens=4)
+    )  # in the first slot, before the one that runs
+    n_mixed = 0
+    while driver.engine.wait_s() is not None:
+        driver.step()
+        rows = driver.engine._context.batch.sequences
         assert (np.diff(rows) >= 0).all(), rows
-        mixed += len(rows) > 2
-    assert mixed, "the prompt was computed beside the stream"
-    assert smol.finish(second).reason == "length"
+        n_mixed += len(rows) > 2
+    assert n_mixed, "the prompt was computed beside the stream"
+    assert driver.finish(long).reason == "length"
+    driver.engine.close()
 
 
 def test_a_long_prompt_beside_a_running_stream_is_cut_into_chunks(smol: Driver) -> None:
