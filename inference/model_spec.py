@@ -31,7 +31,7 @@ class ModelSpec(Wire):
     kv_type: KvType = "f16"
     flash_attn: bool | Literal["auto"] = "auto"
     n_batch: int = 512
-    n_ubatch: int = 256
+    n_ubatch: int = 512
     threads: int | None = None  # None: chosen by the worker from the cores it may use
     swa_full: bool = False
     kv_unified: bool = False

@@ -21,7 +21,8 @@ MIB = 1024 * 1024
 
 
 def spec(**settings: Any) -> ModelSpec:
-    return ModelSpec(**{"name": "m", "path": "m.gguf", "slots": 1, "n_ctx": 4096, **settings})
+    logged = {"name": "m", "path": "m.gguf", "slots": 1, "n_ctx": 4096, "n_ubatch": 256}
+    return ModelSpec(**{**logged, **settings})
 
 
 def header_of(
