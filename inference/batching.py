@@ -150,7 +150,8 @@ def place(prompt: TokenArray, slots: Sequence[SlotView]) -> Placement | None:
 
 
 def _choose(slots: Sequence[SlotView], idle: Sequence[SlotView], reuse: Mapping[int, int]) -> Placement:
-    home = max(idle, key=lambda slot: (reuse[slot.index], slot.used_at))
+    running = [slot.index for slot in slots if slot.busy and slot.index >= 0]
+    home = _home(idle, reuse, running)
     source = max(slots, key=lambda slot: (reuse[slot.index], slot.index == home.index))
     gain = reuse[source.index] - reuse[home.index]
     if gain < MIN_COPY_TOKENS and _is_continuation(reuse[home.index], len(home.cached)):
@@ -158,10 +159,27 @@ def _choose(slots: Sequence[SlotView], idle: Sequence[SlotView], reuse: Mapping[
     others = [slot for slot in idle if slot.index != source.index or reuse[slot.index] == 0]
     if not others:
         return Placement(source.index, reuse[source.index])
-    target = _free(others, [slot.index for slot in slots if slot.busy and slot.index >= 0])
-    if reuse[source.index] >= max(MIN_COPY_TOKENS, reuse[target.index] + 1):
+    target = _free(others, running)
+    if reuse[source.index] - reuse[target.index] >= MIN_COPY_TOKENS:
         return Placement(target.index, reuse[source.index], copy_from=source.index)
     return Placement(target.index, reuse[target.index])
+
+
+def _home(idle: Sequence[SlotView], reuse: Mapping[int, int], running: Sequence[int]) -> SlotView:
+    """The slot that holds most of the prompt. Of those that hold as much but for a few tokens, as sessions
+    with one system prompt do: one that loses next to nothing, else one beside what runs."""
+    most = max(reuse[slot.index] for slot in idle)
+
+    def cost(slot: SlotView) -> tuple[bool, int, int, int]:
+        reused = reuse[slot.index]
+        is_cut = len(slot.cached) - reused > MIN_COPY_TOKENS
+        return is_cut, n_groups([*running, slot.index]), -reused, -slot.used_at
+
+    return min((slot for slot in idle if reuse[slot.index] > most - MIN_COPY_TOKENS), key=cost)
+
+
+def _is_continuation(reuse: int, cached: int) -> bool:
+    return reuse > 0 and cached - reuse <= max(MIN_COPY_TOKENS, MAX_LOST_SHARE * cached)
 
 
 def _free(idle: Sequence[SlotView], running: Sequence[int]) -> SlotView:
@@ -178,10 +196,6 @@ def n_groups(slots: Iterable[int]) -> int:
     """Of neighbours."""
     indices = set(slots)
     return sum(index - 1 not in indices for index in indices)
-
-
-def _is_continuation(reuse: int, cached: int) -> bool:
-    return reuse > 0 and cached - reuse <= max(MIN_COPY_TOKENS, MAX_LOST_SHARE * cached)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,27 @@ def test_a_new_session_runs_beside_those_that_run() -> None:
     assert taken(many[0], slot(2, run_of(2000), used_at=9)) == 0
 
 
+def test_sessions_with_one_system_prompt_run_beside_each_other() -> None:
+    """Whether their next words happen to begin alike makes no difference; a session's own slot does."""
+
+    def session(index: int, n_alike: int, used_at: int) -> SlotView:
+        return slot(index, np.concatenate([run_of(1000 + n_alike), run_of(100, 9000)]), used_at=used_at)
+
+    busy = [slot(index, run_of(1000), busy=True) for index in (3, 4)]
+    idle = [session(0, 3, 9), session(2, 0, 1), session(5, 1, 2), session(7, 2, 8)]
+    prompt = np.concatenate([run_of(1010), run_of(50, 5000)])
+    placement = place(prompt, [*busy, *idle])
+    assert placement == Placement(5, 1001), "of two neighbours the one that holds more"
+    own = slot(1, run_of(1010), used_at=0)
+    assert place(prompt, [*busy, *idle, own]) == Placement(1, 1010)
+
+
+def test_a_few_tokens_more_are_not_copied() -> None:
+    fresh = slot(0, np.concatenate([run_of(20), run_of(5000, 9000)]), used_at=1)
+    busy = slot(1, run_of(40), busy=True)
+    assert place(run_of(2000), [fresh, busy]) == Placement(0, 20)
+
+
 def test_slots_between_two_that_run_close_the_gap() -> None:
     idle = [slot(index, EMPTY) for index in (0, 2, 5, 6)]
     busy = [slot(index, run_of(9, 1000), busy=True) for index in (1, 3, 4)]
