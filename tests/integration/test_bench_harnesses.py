@@ -127,6 +127,8 @@ def test_the_plan_runs_from_an_installation(demo: dict[str, TrialResult]) -> Non
     assert {result.validity for result in demo.values()} == {"VALID"}
 
 
+@LONG[0]
+@LONG[1]
 def test_two_phases_are_one_session(tmp_path: Path) -> None:
     """The second prompt finds the first one's conversation, and what it used is counted with it."""
     lines = ['name = "phases"', 'config = "models.toml"', "attempts = 1", 'tasks = ["./task-two"]']

@@ -12,9 +12,9 @@ import pytest
 
 from bench.candidates import Candidate, clusters, fields_of
 from bench.selection.record import read_selection
-from tests.integration.harness_rig import require
+from tests.integration.harness_rig import LONG, require
 
-pytestmark = [pytest.mark.harness, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.harness, pytest.mark.timeout(300), *LONG]
 
 ROOT = Path(__file__).parents[2]
 
