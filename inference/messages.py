@@ -188,7 +188,11 @@ from_worker_decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decod
 
 def frame(message: ToWorker | FromWorker) -> bytes:
     """One message, ready to write."""
-    body = _encoder.encode(message)
+    return framed(_encoder.encode(message))
+
+
+def framed(body: bytes) -> bytes:
+    """What a FrameReader makes `body` of again."""
     if len(body) > MAX_FRAME_BYTES:
         raise ValueError(f"message of {len(body)} bytes exceeds the frame limit of {MAX_FRAME_BYTES}")
     return _HEADER.pack(len(body)) + body

@@ -4,7 +4,7 @@ It has an interpreter of its own, so that turning records into rows and rows int
 from the event loop. It ends when its input does, that is with the server, however that ends; signals meant
 for the server (Ctrl-C, a service manager's SIGTERM) do not reach the rows that are on their way.
 
-    stdin     Opening, then batches of lines: each a length and that many bytes
+    stdin     Opening, then batches of lines, in frames (inference/messages.py)
     stdout    Written for each batch, framed likewise
 """
 
@@ -14,18 +14,19 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from inference.errors import ConfigError
+from inference.messages import FrameReader, framed
 from proxy.ledger_journal import rows_ended
 from proxy.ledger_place import LedgerConfig
 from proxy.ledger_rows import Row
 from proxy.ledger_store import Store, StoreError, cause_of, open_store
 
-LENGTH_BYTES = 4
+READ_BYTES = 2**18
 NICENESS = 5
 """Rows can wait, requests cannot."""
 
@@ -56,28 +57,25 @@ class Written(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def frame(payload: bytes) -> bytes:
-    return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
-
-
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    frames, answers = sys.stdin.buffer, sys.stdout.buffer
-    opening = msgspec.json.decode(_read(frames), type=Opening)
+    answers = sys.stdout.buffer
+    batches = _bodies(sys.stdin.fileno())
+    opening = msgspec.json.decode(next(batches), type=Opening)
     path = None if opening.path is None else Path(opening.path)
     config = LedgerConfig(path, Path(opening.journal), opening.url)
     store: Store | None = None
-    while batch := _read(frames):
+    for batch in batches:
         try:
             store = store or open_store(config)
             answer = _write(store, batch, opening.server)
         except (*StoreError, ConfigError) as error:
             answer = Written(error=cause_of(error))
         try:
-            answers.write(frame(msgspec.json.encode(answer)))
+            answers.write(framed(msgspec.json.encode(answer)))
             answers.flush()
         except BrokenPipeError:  # the server is gone; the next one finds in its journal what was written
             os._exit(0)
@@ -98,12 +96,11 @@ def _write(store: Store, batch: bytes, server: str) -> Written:
     return Written(len(rows) - len(unwritten), tuple(refused))
 
 
-def _read(frames: BinaryIO) -> bytes:
-    """b"": the server is gone."""
-    length = frames.read(LENGTH_BYTES)
-    size = int.from_bytes(length, "big")
-    payload = frames.read(size)
-    return payload if len(length) == LENGTH_BYTES and len(payload) == size else b""
+def _bodies(fd: int) -> Iterator[bytes]:
+    """Of the frames that come, until the server is gone."""
+    reader = FrameReader()
+    while data := os.read(fd, READ_BYTES):
+        yield from reader.feed(data)
 
 
 if __name__ == "__main__":

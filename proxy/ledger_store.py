@@ -34,9 +34,6 @@ BUSY_S = 5.0
 
 EXPIRED_AT_ONCE = 5000
 
-ROWS_OF_A_STATEMENT = (16, 4, 1)
-"""Few statements, for the interpreter changes hands around each. SQLite takes 999 values at least."""
-
 READERS = 3
 _PROGRESS_OPCODES = 10_000  # of SQLite's machine, between two looks at the clock: about 0.1 ms
 
@@ -61,8 +58,8 @@ class Store:
         if not rows:
             return
         with self._writer.begin() as connection:
-            for statement, batch in self._insert.statements(rows):
-                connection.exec_driver_sql(statement, self._insert.values(batch, server))
+            values = [self._insert.values(row, server) for row in rows]
+            connection.exec_driver_sql(self._insert.sql, values)
 
     def write_what_it_takes(self, rows: Sequence[Row], server: str = "") -> list[tuple[Row, Exception]]:
         """Those that it refuses, for what is in them. Raises one of StoreError where it takes nothing now."""
@@ -140,22 +137,11 @@ class _Insert:
     """As the driver takes it: SQLAlchemy's own way from a row to its parameters costs twice what the
     database does. The server is the last column."""
 
-    by_rows: dict[int, str]  # how many rows one statement takes, most first, and its text
+    sql: str
     columns: Callable[[Row], tuple[Any, ...]]
     money: tuple[int, ...]  # places of what the driver cannot take as a decimal
 
-    def statements(self, rows: Sequence[Row]) -> Generator[tuple[str, Sequence[Row]]]:
-        """The fewest statements that take all of them."""
-        done = 0
-        for n_rows, sql in self.by_rows.items():
-            while len(rows) - done >= n_rows:
-                yield sql, rows[done : done + n_rows]
-                done += n_rows
-
-    def values(self, rows: Sequence[Row], server: str) -> tuple[Any, ...]:
-        return tuple(value for row in rows for value in self._of_one(row, server))
-
-    def _of_one(self, row: Row, server: str) -> tuple[Any, ...]:
+    def values(self, row: Row, server: str) -> tuple[Any, ...]:
         values = self.columns(row)
         if any(values[place] is not None for place in self.money):
             written = list(values)
@@ -170,14 +156,8 @@ def _compiled_insert(dialect: Dialect) -> _Insert:
     compiled = insert(ATTEMPTS).on_conflict_do_nothing().compile(dialect=dialect)
     *names, server = compiled.positiontup
     assert server == "server"
-    one = str(compiled)  # compiling sixteen rows would cost a start 20 ms, for the same text
-    start, end = one.index("VALUES ") + len("VALUES "), one.rindex(" ON CONFLICT")
-    by_rows = {
-        n_rows: one[:start] + ", ".join([one[start:end]] * n_rows) + one[end:]
-        for n_rows in ROWS_OF_A_STATEMENT
-    }
     money = MONEY_COLUMNS if dialect.name == "sqlite" else ()
-    return _Insert(by_rows, attrgetter(*names), tuple(names.index(name) for name in money))
+    return _Insert(str(compiled), attrgetter(*names), tuple(names.index(name) for name in money))
 
 
 # --- SQLite --------------------------------------------------------------------------------------

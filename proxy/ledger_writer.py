@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from inference.messages import FrameReader, framed
 from inference.worker_process import worker_environment
 from proxy.ledger_place import LedgerConfig
-from proxy.ledger_process import LENGTH_BYTES, Opening, Written, frame
+from proxy.ledger_process import READ_BYTES, Opening, Written
 
 ANSWER_S = 60.0
 """For one batch. A writer that takes longer is ended, and the batch is tried again."""
@@ -56,7 +57,7 @@ class LedgerWriter:
             stack.pop_all()
         self._running = process, ours
         with contextlib.suppress(ConnectionError):  # it ended at once, which the first batch finds out
-            ours.sendall(frame(self._opening))
+            ours.sendall(framed(self._opening))
 
     def write(self, lines: Sequence[bytes], *, answer_s: float = ANSWER_S) -> Written:
         """Of the journal, each of a request that ended. Raises OSError; the lines may be given again then, to
@@ -103,20 +104,15 @@ class LedgerWriter:
 def _ask(link: socket.socket, batch: bytes, answer_s: float) -> Written:
     deadline_s = time.monotonic() + answer_s
     link.settimeout(answer_s)
-    link.sendall(frame(batch))
-    size = int.from_bytes(_receive(link, LENGTH_BYTES, deadline_s), "big")
-    return msgspec.json.decode(_receive(link, size, deadline_s), type=Written)
-
-
-def _receive(link: socket.socket, size: int, deadline_s: float) -> bytes:
-    received = bytearray()
-    while len(received) < size:
+    link.sendall(framed(batch))
+    reader = FrameReader()
+    while True:
         link.settimeout(max(0.001, deadline_s - time.monotonic()))
-        piece = link.recv(size - len(received))
-        if not piece:
+        data = link.recv(READ_BYTES)
+        if not data:
             raise ConnectionResetError
-        received += piece
-    return bytes(received)
+        for body in reader.feed(data):  # there is one answer to a batch
+            return msgspec.json.decode(body, type=Written)
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
