@@ -12,6 +12,7 @@ import secrets
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -263,20 +264,20 @@ class LlamaEngine:
 
     def _step_generations(self, outputs: list[Output]) -> None:
         """By slot: llama.cpp computes rows of neighbouring sequences at once, in ascending order only."""
-        chunks = self._prompt_chunks()
+        jobs = [
+            (s, job) for s in self._cache.slots if isinstance(job := self._jobs.get(s.index), GenerateJob)
+        ]
+        chunks = self._prompt_chunks(jobs)
         batch = self._context.batch
         batch.clear()
         rows: list[tuple[Slot, GenerateJob, int]] = []
         n_prefilled = 0
-        for slot in self._cache.slots:
-            job = self._jobs.get(slot.index)
-            if not isinstance(job, GenerateJob):
-                continue
+        for slot, job in jobs:
             if job.n_output:
                 rows.append((slot, job, batch.add_one(slot.index, slot.n_cached, job.next_token)))
                 slot.tokens[slot.n_cached] = job.next_token
                 slot.n_cached += 1
-            elif n_tokens := chunks.get(slot.index, 0):
+            elif n_tokens := chunks[slot.index]:
                 n_prefilled += n_tokens
                 self._add_prompt(slot, job, n_tokens, rows, outputs)
         if batch.n_tokens == 0:
@@ -293,19 +294,14 @@ class LlamaEngine:
         for slot, job, row in rows:
             self._sample(slot, job, row, outputs)
 
-    def _prompt_chunks(self) -> dict[int, int]:
+    def _prompt_chunks(self, jobs: Sequence[tuple[Slot, GenerateJob]]) -> dict[int, int]:
         """How many tokens of each unfinished prompt the step computes, by slot."""
-        pending: list[Pending] = []
-        n_decoding = 0
-        for slot in self._cache.slots:
-            job = self._jobs.get(slot.index)
-            if not isinstance(job, GenerateJob):
-                continue
-            if job.n_output:
-                n_decoding += 1
-            else:
-                stop = slot.next_stop(len(job.prompt))
-                pending.append(Pending(slot.index, stop - slot.n_cached, job.order))
+        pending = [
+            Pending(slot.index, slot.next_stop(len(job.prompt)) - slot.n_cached, job.order)
+            for slot, job in jobs
+            if not job.n_output
+        ]
+        n_decoding = len(jobs) - len(pending)
         n_batch = self._context.n_batch
         budget = prefill_budget(n_decoding, len(pending), n_batch, self._prefill_rate)
         chunks = dict.fromkeys((entry.index for entry in pending), 0)

@@ -148,19 +148,17 @@ def main(
     with busy_processes(busy):
         asyncio.run(
             compare(
-                *(
-                    file,
-                    binary,
-                    counts,
-                    rounds,
-                    requests,
-                    max_tokens,
-                    slots,
-                    threads,
-                    shared_prefix,
-                    busy,
-                    spread,
-                )
+                file,
+                binary,
+                counts,
+                rounds,
+                requests,
+                max_tokens,
+                slots,
+                threads,
+                shared_prefix,
+                busy,
+                spread,
             )
         )
 

@@ -51,8 +51,9 @@ class Server:
         """Its child processes that run a worker."""
         return [child for child in self.children() if _runs(child, "inference.worker")]
 
-    def ledger_writer(self) -> psutil.Process:
-        return next(child for child in self.children() if _runs(child, "proxy.ledger_process"))
+    def ledger_writers(self) -> list[psutil.Process]:
+        """One, unless it is just being started again."""
+        return [child for child in self.children() if _runs(child, "proxy.ledger_process")]
 
     def children(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):

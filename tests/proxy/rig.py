@@ -54,7 +54,11 @@ def run(main: Coroutine[Any, Any, T], patience_s: float = PATIENCE_S) -> T:
 
 def workers() -> list[psutil.Process]:
     """Of every server in this process."""
-    return [child for child in psutil.Process().children() if "inference.worker" in child.cmdline()]
+    return children_that_run("inference.worker")
+
+
+def children_that_run(module: str) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if module in child.cmdline()]
 
 
 class StillMeter:

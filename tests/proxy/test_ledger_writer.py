@@ -16,6 +16,7 @@ from proxy.ledger_process import Written
 from proxy.ledger_writer import LedgerWriter, WriterGoneError
 from proxy.request_log import RequestLog
 from tests.proxy.ledger_rig import PATIENCE_S, names_at, serve, started, warnings
+from tests.proxy.rig import children_that_run
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def writer(config: LedgerConfig) -> Iterator[LedgerWriter]:
 
 def process() -> psutil.Process:
     """Of this test's only writer, once it has been started."""
-    [found] = [child for child in psutil.Process().children() if "proxy.ledger_process" in child.cmdline()]
+    [found] = children_that_run("proxy.ledger_process")
     return found
 
 
