@@ -1,4 +1,4 @@
-"""HTTP as a client: one pooled session for everybody whom the proxy asks. Deadlines and caps for all.
+"""HTTP as a client: connections for everybody whom the proxy asks. Deadlines and caps for all.
 
 Knows nothing of models. No redirect is followed, no proxy of the environment is used, no cookie is
 kept, no compressed answer is taken. Whoever leaves an answer before its end, by an error or by
@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 
-import aiohttp
-
-from proxy.upstream_errors import BadAnswer, Broken, Silent, Unreachable, Untrusted, UpstreamError
+from proxy.upstream_errors import BadAnswer, UpstreamError
+from proxy.upstreams.http_connection import HttpConnection
+from proxy.upstreams.http_pool import Address, HttpPool, Origin, address_of
 
 MAX_BODY_BYTES = 64 * 2**20
 MAX_STREAM_BYTES = 512 * 2**20
 """About two million tokens: a stream that goes on for ever ends somewhere."""
 
 MAX_RETRY_AFTER_S = 3600.0
-MAX_HEADER_BYTES = 64 * 1024
+MOST_IDLE = 64
+"""Connections to one server that are kept while nobody needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,150 +49,172 @@ class HttpClient:
 
     def __init__(self, *, keep_connections: bool) -> None:
         self._keep_connections = keep_connections
-        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool: HttpPool | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=not self._keep_connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            trust_env=False,
-            auto_decompress=False,
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-        )
+        self._loop = asyncio.get_running_loop()
+        self._pool = HttpPool(self._loop, MOST_IDLE if self._keep_connections else 0)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def post(
         self, url: str, body: bytes, deadlines: Deadlines, headers: Mapping[str, str] | None = None
     ) -> AbstractAsyncContextManager[HttpAnswer]:
         """The answer once its head is there, whatever its status. Raises UpstreamError."""
-        return self._ask(
-            "POST", url, body, deadlines, {"content-type": "application/json", **(headers or {})}
-        )
+        told = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
+        return self._ask("POST", url, body, deadlines, told)
 
     def get(
         self, url: str, deadlines: Deadlines, headers: Mapping[str, str] | None = None
     ) -> AbstractAsyncContextManager[HttpAnswer]:
         """As `post`."""
-        return self._ask("GET", url, None, deadlines, headers or {})
+        return self._ask("GET", url, b"", deadlines, headers or {})
 
-    @asynccontextmanager
-    async def _ask(
-        self, method: str, url: str, body: bytes | None, deadlines: Deadlines, headers: Mapping[str, str]
-    ) -> AsyncIterator[HttpAnswer]:
-        if self._session is None:
+    def _ask(
+        self, method: str, url: str, body: bytes, deadlines: Deadlines, headers: Mapping[str, str]
+    ) -> _Exchange:
+        if self._loop is None or self._pool is None:
             raise RuntimeError("the HTTP client is not open")
-        loop = asyncio.get_running_loop()
-        first_byte_due_s = loop.time() + deadlines.first_byte_s
-        with _translated():
-            async with _within(deadlines.first_byte_s):
-                response = await self._session.request(
-                    method,
-                    url,
-                    data=body,
-                    headers={"accept-encoding": "identity", "user-agent": "hotseat", **headers},
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=deadlines.connect_s),
-                )
+        address = address_of(url)
+        request = request_head(method, address, headers, keeps=self._keep_connections) + body
+        return _Exchange(self._loop, self._pool, address.origin, request, deadlines)
+
+
+def request_head(method: str, address: Address, headers: Mapping[str, str], *, keeps: bool) -> bytes:
+    """Raises ValueError for a header that would be more than one line."""
+    lines = [f"{method} {address.target} HTTP/1.1", f"host: {address.host_header}", *_SAID_ALWAYS]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if not keeps:
+        lines.append("connection: close")
+    head = "\r\n".join(lines).encode("latin-1")
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
+        raise ValueError("a header has a line break or a NUL in it")
+    return head + b"\r\n\r\n"
+
+
+_SAID_ALWAYS = ("accept-encoding: identity", "user-agent: hotseat")
+
+
+class _Exchange:
+    """One request and its answer, as a context."""
+
+    __slots__ = ("_connection", "_deadlines", "_loop", "_origin", "_pool", "_request")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pool: HttpPool,
+        origin: Origin,
+        request: bytes,
+        deadlines: Deadlines,
+    ) -> None:
+        self._loop = loop
+        self._pool = pool
+        self._origin = origin
+        self._request = request
+        self._deadlines = deadlines
+        self._connection: HttpConnection | None = None
+
+    async def __aenter__(self) -> HttpAnswer:
+        first_byte_due_s = self._loop.time() + self._deadlines.first_byte_s
+        connection = self._pool.take(self._origin)
+        if connection is None:
+            limit_s = min(self._deadlines.connect_s, self._deadlines.first_byte_s)
+            connection = await self._pool.connect(self._origin, limit_s)
         try:
-            yield HttpAnswer(response, first_byte_due_s, deadlines.idle_s)
-        finally:
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
+            await connection.ask(self._request, max(0.0, first_byte_due_s - self._loop.time()))
+        except BaseException:
+            connection.release()
+            raise
+        self._connection = connection
+        return HttpAnswer(connection, self._loop, first_byte_due_s, self._deadlines.idle_s)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection = self._connection
+        if connection is not None and connection.release():
+            self._pool.keep(self._origin, connection)
 
 
-class HttpAnswer:
-    """`idle_s` may be changed while `chunks` is read."""
+class Body:
+    """The body of an answer, by pieces or whole."""
 
-    def __init__(self, response: aiohttp.ClientResponse, first_byte_due_s: float, idle_s: float) -> None:
-        self.status = response.status
-        self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        self.retry_after_s = retry_after_s(response.headers.get("retry-after", "")[:64], time.time())
-        self.idle_s = idle_s
-        self._encoding = response.headers.get("content-encoding", "identity").lower()
-        self._content = response.content
-        self._first_byte_due_s = first_byte_due_s
+    __slots__ = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known already that no other piece will come."""
+        return False
+
+    async def piece(self) -> bytes:
+        """The next one, once it has come; b"" at the end. Raises UpstreamError."""
+        raise NotImplementedError
 
     async def read(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-        """All of the body. Raises UpstreamError."""
-        body = bytearray()
-        async for data in self.chunks(max_bytes):
-            body += data
-        return bytes(body)
-
-    async def settle(self, limit_s: float) -> None:
-        """The answer is known to be over: take the end of its body, so that the connection can be used
-        again. What does not end within `limit_s` costs the connection, and nothing else."""
-        with contextlib.suppress(UpstreamError), _translated():
-            async with _within(limit_s):
-                while not self._content.at_eof():
-                    await self._content.readany()
+        """All of it. Raises UpstreamError."""
+        return b"".join([data async for data in self.chunks(max_bytes)])
 
     async def chunks(self, max_bytes: int = MAX_STREAM_BYTES) -> AsyncGenerator[bytes, None]:
-        """The body as it comes; nothing is read ahead of the reader but one buffer. Raises UpstreamError."""
-        if self._encoding != "identity":
-            raise BadAnswer("the answer has a content encoding, and none was asked for")
-        wait_s = max(0.0, self._first_byte_due_s - asyncio.get_running_loop().time())
+        """All of it as it comes. Raises UpstreamError."""
         n_bytes = 0
-        while data := await self._piece(wait_s):
+        while data := await self.piece():
             n_bytes += len(data)
             if n_bytes > max_bytes:
                 raise BadAnswer(f"the answer has more than {max_bytes} bytes")
             yield data
-            wait_s = self.idle_s
-
-    async def _piece(self, wait_s: float) -> bytes:
-        """What is there already needs no timer; b"" at the end."""
-        with _translated():
-            data = self._content.read_nowait()
-            if data or self._content.at_eof():
-                return data
-            async with _within(wait_s):
-                return await self._content.readany()
 
 
-@asynccontextmanager
-async def _within(limit_s: float) -> AsyncIterator[None]:
-    scope = asyncio.timeout(limit_s)
-    try:
-        async with scope:
-            yield
-    except TimeoutError as error:
-        if not scope.expired():  # somebody else's: aiohttp's connect timeout is one of these too
-            raise
-        raise Silent(f"nothing came for {limit_s:.0f} s") from error
+class HttpAnswer(Body):
+    """`idle_s` may be changed while its body is read, and holds from the second piece on. Nothing is read
+    ahead of the reader but one buffer."""
 
+    __slots__ = (
+        "_connection", "_due_s", "_loop", "idle_s", "media_type", "retry_after_s", "status",
+    )  # fmt: skip
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except aiohttp.ClientSSLError as error:
-        raise Untrusted(f"no trusted connection: {_reason(error)}") from error
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise Unreachable(f"no connection: {_reason(error)}") from error
-    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
-        raise Broken("the connection ended in the middle of the answer") from error
-    except aiohttp.ClientError as error:
-        raise BadAnswer(f"the answer is not HTTP: {_reason(error)}") from error
+    def __init__(
+        self,
+        connection: HttpConnection,
+        loop: asyncio.AbstractEventLoop,
+        first_byte_due_s: float,
+        idle_s: float,
+    ) -> None:
+        self._connection = connection
+        self._loop = loop
+        self._due_s: float | None = first_byte_due_s
+        self.status = connection.status
+        self.media_type = connection.header(b"content-type").partition(";")[0].strip().lower()
+        retry_after = connection.header(b"retry-after")[:64]
+        self.retry_after_s = retry_after_s(retry_after, time.time()) if retry_after else None
+        self.idle_s = idle_s
 
+    @property
+    def is_over(self) -> bool:
+        return self._connection.is_over
 
-def _reason(error: Exception) -> str:
-    """In one line and without the address, which is not the client's business. The lines of a parser's
-    message after its first show what came."""
-    os_error = getattr(error, "os_error", None)
-    said = getattr(os_error, "strerror", None) or getattr(error, "message", "") or type(error).__name__
-    return " ".join(str(said).partition("\n")[0].split())[:200]
+    async def piece(self) -> bytes:
+        due_s, self._due_s = self._due_s, None
+        if due_s is None:
+            return await self._connection.read(self.idle_s)
+        if self._connection.header(b"content-encoding").lower() not in ("", "identity"):
+            raise BadAnswer("the answer has a content encoding, and none was asked for")
+        return await self._connection.read(max(0.0, due_s - self._loop.time()))
+
+    async def settle(self, limit_s: float) -> None:
+        """The answer is known to be over: take the end of its body, so that the connection can be used
+        again. What does not end within `limit_s` costs the connection, and nothing else."""
+        due_s = self._loop.time() + limit_s
+        with contextlib.suppress(UpstreamError):
+            while await self._connection.read(max(0.0, due_s - self._loop.time())):
+                pass
 
 
 def retry_after_s(header: str, now_s: float) -> float | None:

@@ -9,9 +9,10 @@ concern of the client's.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ from proxy.recording import (
 from proxy.redaction import Redaction
 from proxy.remote_config import ProviderConfig
 from proxy.upstream_errors import BadAnswer, Broken, Silent, UpstreamError
-from proxy.upstreams.http_client import MAX_BODY_BYTES, MAX_STREAM_BYTES, Deadlines
+from proxy.upstreams.http_client import Body, Deadlines
 from proxy.upstreams.transport import ProviderAnswer, Transport
 
 _log = logging.getLogger("hotseat.recording")
@@ -97,7 +98,7 @@ class _RecordingTransport:
             _log.error("recording %s: an answer could not be kept: %s", self._recording.name, error)
 
 
-class _HeardAnswer:
+class _HeardAnswer(Body):
     """`answer`, with a copy of what came."""
 
     def __init__(self, answer: ProviderAnswer) -> None:
@@ -120,20 +121,18 @@ class _HeardAnswer:
     async def settle(self, limit_s: float) -> None:
         await self._answer.settle(limit_s)
 
-    async def read(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-        return b"".join([data async for data in self.chunks(max_bytes)])
-
-    async def chunks(self, max_bytes: int = MAX_STREAM_BYTES) -> AsyncGenerator[bytes, None]:
+    async def piece(self) -> bytes:
         try:
-            async with aclosing(self._answer.chunks(max_bytes)) as chunks:
-                async for data in chunks:
-                    self._note(data)
-                    yield data
+            data = await self._answer.piece()
         except UpstreamError as error:
             self._error = error
             raise
+        self._note(data)
+        return data
 
     def _note(self, data: bytes) -> None:
+        if not data:
+            return
         self._n_bytes += len(data)
         if self._n_bytes > MAX_ANSWER_BYTES:
             self._chunks = None
@@ -198,7 +197,7 @@ class _ReplayTransport:
         yield _ReplayedAnswer(entry, await asyncio.to_thread(self._replay.body, entry))
 
 
-class _ReplayedAnswer:
+class _ReplayedAnswer(Body):
     def __init__(self, entry: Entry, body: bytes) -> None:
         self.status = entry.status
         self.media_type = entry.headers.get("content-type", "")
@@ -206,23 +205,20 @@ class _ReplayedAnswer:
         self.retry_after_s = None if retry_after is None else float(retry_after)
         self.idle_s = 0.0
         self._entry = entry
-        self._body = body
+        self._body = io.BytesIO(body)
+        self._at = 0  # of the entry's chunks
 
     async def settle(self, limit_s: float) -> None:
         return
 
-    async def read(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-        return b"".join([data async for data in self.chunks(max_bytes)])
-
-    async def chunks(self, max_bytes: int = MAX_STREAM_BYTES) -> AsyncGenerator[bytes, None]:
-        """In the pieces in which they came, and no faster than they are taken."""
-        at = 0
-        for size in self._entry.chunks:
-            at += size
-            if at > max_bytes:
-                raise BadAnswer(f"the answer has more than {max_bytes} bytes")
-            yield self._body[at - size : at]
+    async def piece(self) -> bytes:
+        """As they came, and no faster than they are taken."""
+        if self._at:
             await asyncio.sleep(0)
+        if self._at < len(self._entry.chunks):
+            data = self._body.read(self._entry.chunks[self._at])
+            self._at += 1
+            return data
         match self._entry.end:
             case "broken":
                 raise Broken(self._entry.message)
@@ -231,7 +227,7 @@ class _ReplayedAnswer:
             case "bad":
                 raise BadAnswer(self._entry.message)
             case "whole":
-                return
+                return b""
 
 
 def _address(url: str, provider: ProviderConfig, model: str) -> Address:

@@ -170,3 +170,15 @@ def question(model: str, prompt: str) -> dict[str, Any]:
 
 def text_of(chunk: dict[str, Any]) -> str:
     return "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate of localhost, and its key."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, key

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tests.fake_wire import Failure, Reply, Stunt, Wire
 from tests.fake_zai import NO_BALANCE, OVERLOADED, PLAN_USED_UP, TOO_MANY_AT_ONCE, TOO_OFTEN
 from tests.proxy.remote_rig import HELLO, Remote, config_text, remote, write_files
 from tests.proxy.rig import Rig, run, serving_file
-from tests.proxy.served import unused_address
+from tests.proxy.served import self_signed, unused_address
 
 TRIES = 3
 """The first and two repetitions: what the configuration says where it is silent."""
@@ -263,7 +262,7 @@ def test_fault_29_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
             return aiohttp.web.json_response({})
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*_certificate(tmp_path))
+        context.load_cert_chain(*self_signed(tmp_path))
         app = aiohttp.web.Application()
         app.router.add_route("*", "/{path:.*}", handle)
         runner = aiohttp.web.AppRunner(app)
@@ -282,17 +281,6 @@ def test_fault_29_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
         assert not seen, "no key and no prompt went there"
 
     run(main())
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-         "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
 
 
 # --- fallbacks and cooldown --------------------------------------------------------------------
