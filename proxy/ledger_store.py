@@ -32,6 +32,8 @@ from proxy.ledger_schema import ATTEMPTS, MIGRATIONS, MONEY_COLUMNS, Migration, 
 BUSY_S = 5.0
 """How long a write waits for another process at the same file, and a connection for its server."""
 
+BUSY_AGAIN_S = 0.02
+
 EXPIRED_AT_ONCE = 5000
 
 READERS = 3
@@ -185,9 +187,24 @@ def _sqlite_engines(path: Path) -> tuple[Engine, Engine]:
     return writer, reader
 
 
+def _keep_a_log_ahead(connection: sqlite3.Connection) -> None:
+    """WAL. Where several servers begin a file at once SQLite does not wait for the one that changes its mode:
+    its time limit is for transactions."""
+    due_s = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > due_s:
+                raise
+            time.sleep(BUSY_AGAIN_S)
+        else:
+            return
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions begin by the engine's "begin", DDL in them too
-    connection.execute("PRAGMA journal_mode=WAL")
+    _keep_a_log_ahead(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
 

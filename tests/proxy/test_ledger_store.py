@@ -427,3 +427,25 @@ def test_a_ledger_is_its_owners_alone(tmp_path: Path) -> None:
     store.close()
     assert modes == {"l": 0o600, "l-wal": 0o600, "l-shm": 0o600}
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_servers_that_meet_at_a_new_file_wait_for_each_other(tmp_path: Path) -> None:
+    """Who changes the mode of a file is not waited for by SQLite itself. One in ten meetings was an error."""
+    errors: list[Exception] = []
+
+    def start(config: LedgerConfig, together: threading.Barrier) -> None:
+        together.wait()
+        try:
+            open_store(config).close()
+        except Exception as error:
+            errors.append(error)
+
+    for number in range(60):
+        config = sqlite_ledger(tmp_path / f"{number}.sqlite3")
+        together = threading.Barrier(6)
+        threads = [threading.Thread(target=start, args=(config, together)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors
