@@ -1,9 +1,10 @@
 """What Hotseat adds to a request and to a streamed chunk, against a direct upstream.
 
 Two ways through it are measured in the same run. `worker`: the scripted engine without delays, in its real
-worker process. `route`: a remote route to the direct upstream, a bare uvicorn app that sends fixed bytes.
-The same client asks all in turns, so a difference of medians is what everything between client and engine
-or upstream costs: HTTP, validation, scheduling, the hop to the worker and back, encoding, the ledger.
+worker process. `route`: a remote route to the direct upstream, which sends fixed bytes. The same client asks
+all in turns, so a difference of medians is what everything between client and engine or upstream costs:
+HTTP, validation, scheduling, the hop to the worker and back, encoding, the ledger. Client and upstream share
+the machine with what is measured, and are as light as Python allows.
 
 Peers of `route`, in front of the same upstream: LiteLLM's proxy (scripts/build-litellm installs it), and
 `bare`, the least that a proxy of FastAPI and aiohttp can be. Machines differ by more than proxies do, so what
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 import tempfile
 import time
@@ -26,13 +28,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import click
+import uvloop
 
 from benchkit.figures import figure, machine, median, note, percentile
+from benchkit.light_client import LightClient, clients
 from benchkit.peers import find_litellm
 from benchkit.servers import free_port, hotseat, running
 
+PATH = "/v1/chat/completions"
 CHUNKS = 400
 SCRIPT = f"""
 [[turn]]
@@ -71,7 +75,7 @@ class Target:
 @click.option("--ledger", type=click.Choice(["on", "off"]), default="on", show_default=True)
 @click.option("--peer/--no-peer", default=True, show_default=True, help="LiteLLM, if it is installed.")
 def main(requests: int, rounds: int, streams: int, ledger: str, peer: bool) -> None:
-    asyncio.run(compare(requests, rounds, streams, ledger, peer=peer))
+    uvloop.run(compare(requests, rounds, streams, ledger, peer=peer))
 
 
 async def compare(requests: int, rounds: int, streams: int, ledger: str, *, peer: bool) -> None:
@@ -123,19 +127,18 @@ async def measure(targets: list[Target], requests: int, rounds: int, streams: in
     latencies: dict[str, list[float]] = {target.name: [] for target in targets}
     speeds: dict[str, list[float]] = {target.name: [] for target in targets}
     chunks: dict[tuple[str, int], list[float]] = {}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        for target in targets:
-            await latency(session, target, 20)
-        for number in range(rounds):
-            for target in targets if number % 2 == 0 else targets[::-1]:
-                count = max(1, requests // target.share)
-                latencies[target.name].append(percentile(await latency(session, target, count), 0.5))
-                speeds[target.name].append(await throughput(session, target, streams, count))
-                for clients in (1, streams) if target.streams else ():
-                    cost = await chunk_cost(session, target, clients)
-                    chunks.setdefault((target.name, clients), []).append(cost)
-            medians = ", ".join(f"{name} {values[-1] * 1e3:.2f} ms" for name, values in latencies.items())
-            note(f"round {number + 1}: {medians}")
+    for target in targets:
+        await latency(target, 20)
+    for number in range(rounds):
+        for target in targets if number % 2 == 0 else targets[::-1]:
+            count = max(1, requests // target.share)
+            latencies[target.name].append(percentile(await latency(target, count), 0.5))
+            speeds[target.name].append(await throughput(target, streams, count))
+            for n_clients in (1, streams) if target.streams else ():
+                cost = await chunk_cost(target, n_clients)
+                chunks.setdefault((target.name, n_clients), []).append(cost)
+        medians = ", ".join(f"{name} {values[-1] * 1e3:.2f} ms" for name, values in latencies.items())
+        note(f"round {number + 1}: {medians}")
     evidence = {"rounds": rounds, "ledger": ledger, **machine()}
     for target in targets:
         if target.name != "direct":
@@ -186,47 +189,45 @@ def say(
         )
 
 
-async def latency(session: aiohttp.ClientSession, target: Target, requests: int) -> list[float]:
+async def latency(target: Target, requests: int) -> list[float]:
     """Seconds of each of `requests` unstreamed answers, one after another."""
-    body = {"model": target.model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+    async with clients(target.url, 1) as (client,):
+        return await _ask(client, target, requests)
+
+
+async def throughput(target: Target, n_clients: int, requests: int) -> float:
+    """Unstreamed answers per second to `n_clients` that ask `requests` times each, one after another."""
+    async with clients(target.url, n_clients) as connected:
+        started_s = time.perf_counter()
+        await asyncio.gather(*(_ask(client, target, requests) for client in connected))
+        return n_clients * requests / (time.perf_counter() - started_s)
+
+
+async def _ask(client: LightClient, target: Target, requests: int) -> list[float]:
+    asked = {"model": target.model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+    body = json.dumps(asked).encode()
     seconds: list[float] = []
     for _ in range(requests):
         started_s = time.perf_counter()
-        async with session.post(f"{target.url}/v1/chat/completions", json=body) as response:
-            await response.read()
-            if response.status != 200:
-                said = (await response.text())[:300]
-                raise RuntimeError(f"{target.name} answered {response.status}: {said}")
+        await client.post(PATH, body)
         seconds.append(time.perf_counter() - started_s)
     return seconds
 
 
-async def throughput(session: aiohttp.ClientSession, target: Target, clients: int, requests: int) -> float:
-    """Unstreamed answers per second to `clients` that ask `requests` times each, one after another."""
-    started_s = time.perf_counter()
-    await asyncio.gather(*(latency(session, target, requests) for _ in range(clients)))
-    return clients * requests / (time.perf_counter() - started_s)
-
-
-async def chunk_cost(session: aiohttp.ClientSession, target: Target, streams: int) -> float:
+async def chunk_cost(target: Target, streams: int) -> float:
     """Wall seconds per chunk while `streams` streams of CHUNKS chunks each run as fast as they can."""
-    body = {
+    asked = {
         "model": target.model,
         "messages": [{"role": "user", "content": "stream"}],
         "max_tokens": CHUNKS,
         "stream": True,
     }
-
-    async def one() -> int:
-        n_bytes = 0
-        async with session.post(f"{target.url}/v1/chat/completions", json=body) as response:
-            async for data in response.content.iter_any():
-                n_bytes += data.count(b"word")
-        return n_bytes
-
-    started_s = time.perf_counter()
-    counts = await asyncio.gather(*(one() for _ in range(streams)))
-    wall_s = time.perf_counter() - started_s
+    body = json.dumps(asked).encode()
+    async with clients(target.url, streams) as connected:
+        started_s = time.perf_counter()
+        answers = await asyncio.gather(*(client.post(PATH, body) for client in connected))
+        wall_s = time.perf_counter() - started_s
+    counts = [answer.count(b"word") for answer in answers]
     if set(counts) != {CHUNKS}:
         raise RuntimeError(f"{target.name} sent {counts} of {CHUNKS} chunks")
     return wall_s / (streams * CHUNKS)
