@@ -11,9 +11,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 MAX_GAP_S = 5.0
 """Between two samples, or from an end to the next sample: over a longer time nothing is known."""
@@ -35,8 +34,7 @@ class PowerSample(Protocol):
     def energy_j(self) -> float | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """From `at_s` on, `n` answers are being made."""
 
     at_s: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from inference.chat import EmbeddingRequest, Embeddings, Finish, GenerateRequest
 from inference.errors import ErrorInfo, HotseatError, from_info
@@ -20,7 +20,8 @@ class Lease:
     `queue_s` and `load_s` are what the lease waited for: its turn, and the load of its model. `caused_load`:
     it is the first lease of a worker that was started while it waited.
     `base_url`: where the model's own server listens, if it is one that is asked over HTTP.
-    `kept_s`: about how many seconds of prefill the model's caches hold for this client now.
+    `kept_s`: about how many seconds of prefill the model's caches hold for this client now, times
+    `kept_share`, the part of them that is lost with the worker. `request_id`: of who asked for it.
     """
 
     def __init__(
@@ -32,13 +33,17 @@ class Lease:
         load_s: float,
         caused_load: bool = False,
         base_url: str | None = None,
+        kept_share: float = 1.0,
+        request_id: int = 0,
     ) -> None:
+        self.request_id = request_id
         self.model = model
         self.queue_s = queue_s
         self.load_s = load_s
         self.caused_load = caused_load
         self.base_url = base_url
         self.kept_s = 0.0
+        self._kept_share = kept_share
         self._link = link
         self._streams: set[Stream] = set()
         self._is_over = False
@@ -62,7 +67,7 @@ class Lease:
                 if isinstance(last, ErrorInfo):
                     raise from_info(last)
                 if isinstance(last, Finish):
-                    self.kept_s = max(self.kept_s, _prefill_s(last))
+                    self.kept_s = max(self.kept_s, _prefill_s(last) * self._kept_share)
                     return
         finally:
             self._close(stream)
@@ -106,6 +111,23 @@ class Lease:
         self._is_over = True
         for stream in self._streams:
             self._link.abandon(stream, HotseatError("the lease ended before the answer").info())
+
+
+class Leasing:
+    """A lease, as a context. Every request makes one: a generator would cost five times as much."""
+
+    __slots__ = ("_ask", "_give_back", "_lease")
+
+    def __init__(self, ask: Callable[[], Awaitable[Lease]], give_back: Callable[[Lease], None]) -> None:
+        self._ask = ask
+        self._give_back = give_back
+
+    async def __aenter__(self) -> Lease:
+        self._lease = await self._ask()
+        return self._lease
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._give_back(self._lease)
 
 
 def _take(stream: Stream) -> tuple[list[GenerateEvent], ErrorInfo | Finish | None]:

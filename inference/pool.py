@@ -13,11 +13,12 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, assert_never
 
 from inference.errors import ErrorInfo, HotseatError, ShuttingDown, Unloaded, from_info
-from inference.lease import Lease
+from inference.lease import Lease, Leasing
 from inference.memory_budget import size
 from inference.messages import FromWorker, Hello, LoadProgress, Memory, Ready
 from inference.model_spec import EngineName
@@ -137,32 +138,31 @@ class WorkerPool:
 
     # --- for callers ---------------------------------------------------------------------------
 
-    @contextlib.asynccontextmanager
-    async def lease(self, model: str, lane: Lane = "interactive") -> AsyncIterator[Lease]:
+    def lease(self, model: str, lane: Lane = "interactive") -> Leasing:
         """Wait for the right to use `model`. Raises HotseatError; cancelling it leaves the queue."""
+        return Leasing(partial(self._leased, model, lane), self._give_back)
+
+    async def _leased(self, model: str, lane: Lane) -> Lease:
         request_id = next(self._ids)
         asked_s = self._now_s()
         running = await self._answer(Requested(request_id, model, lane))
         assert running is not None
-        kept_s = 0.0
-        try:
-            waited_s = self._now_s() - asked_s
-            load_s = running.load_s_within(asked_s, asked_s + waited_s)
-            lease = Lease(
-                model,
-                running.process.link,
-                queue_s=waited_s - load_s,
-                load_s=load_s,
-                caused_load=running.is_first_for(asked_s),
-                base_url=running.facts.base_url if running.facts else None,
-            )
-            try:
-                yield lease
-            finally:
-                lease.end()
-                kept_s = lease.kept_s * (STORED_SHARE if running.model.spec.kv_store else 1.0)
-        finally:
-            self._feed(Released(request_id, kept_s))
+        waited_s = self._now_s() - asked_s
+        load_s = running.load_s_within(asked_s, asked_s + waited_s)
+        return Lease(
+            model,
+            running.process.link,
+            queue_s=waited_s - load_s,
+            load_s=load_s,
+            caused_load=running.is_first_for(asked_s),
+            base_url=running.facts.base_url if running.facts else None,
+            kept_share=STORED_SHARE if running.model.spec.kv_store else 1.0,
+            request_id=request_id,
+        )
+
+    def _give_back(self, lease: Lease) -> None:
+        lease.end()
+        self._feed(Released(lease.request_id, lease.kept_s))
 
     def state(self) -> PoolState:
         return PoolState(
@@ -233,7 +233,7 @@ class WorkerPool:
     def _feed(self, event: Event) -> None:
         for action in self._scheduler.handle(event, self._now_s()):
             self._carry_out(action)
-        if self._scheduler.leases:
+        if self._scheduler.has_leases:
             self._no_leases.clear()
         else:
             self._no_leases.set()

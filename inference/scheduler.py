@@ -122,7 +122,14 @@ class SwapScheduler:
 
     @property
     def leases(self) -> int:
-        return sum(len(seat.leases) for seat in self._seats.values())
+        return sum([len(seat.leases) for seat in self._seats.values()])
+
+    @property
+    def has_leases(self) -> bool:
+        for seat in self._seats.values():  # noqa: SIM110  (asked at each event: any() costs three times as much)
+            if seat.leases:
+                return True
+        return False
 
     # --- taking note of an event ---------------------------------------------------------------
 
@@ -169,9 +176,21 @@ class SwapScheduler:
             self._actions.append(Done(request_id))
         else:
             seat.note_arrival(self._now_s)
-            seat.queue[request_id] = Waiter(request_id, self._now_s, wants_lease, lane)
             self._seat_of[request_id] = seat
+            if wants_lease and lane != "exclusive" and self._is_free(seat):
+                self._give_lease(seat, request_id, lane)
+                return
+            seat.queue[request_id] = Waiter(request_id, self._now_s, wants_lease, lane)
             self._turns.n_special += lane != "interactive"
+
+    def _is_free(self, seat: Seat) -> bool:
+        """Whether a newcomer passes nobody by not waiting at all."""
+        return (
+            seat.has_free_slot
+            and not seat.queue
+            and self._exclusive_id is None
+            and self._turns.doorkeeper(self._now_s) is None
+        )
 
     def _refusal(self, seat: Seat | None, model: str, *, wants_lease: bool) -> ErrorInfo | None:
         """Why a newcomer may not even wait. A load by request is an explicit retry: no back-off."""
@@ -375,6 +394,9 @@ class SwapScheduler:
     # --- deciding ------------------------------------------------------------------------------
 
     def _advance(self) -> None:
+        if self._is_calm():
+            self._unload_idle()
+            return
         self._forget_blocked()
         if self._target is not None and not self._target_is_sound(self._target):
             self._give_up_target()
@@ -385,6 +407,17 @@ class SwapScheduler:
         if self._target is not None and self._memory.counted(self._target) <= self._memory.free_bytes():
             self._start(self._target)
             self._grant_waiting()  # whoever was to leave and need not
+
+    def _is_calm(self) -> bool:
+        """Nobody waits and nobody moves: nothing is to be decided. So it is after nearly every event."""
+        if self._target is not None or self._memory.withheld_bytes:
+            return False
+        for seat in self._seats.values():
+            if seat.queue or seat.wants_restore or seat.blocked_since_s is not None:
+                return False
+            if seat.phase not in ("ready", "unloaded"):
+                return False
+        return True
 
     def _forget_blocked(self) -> None:
         """Memory that others hold matters to those who wait for it only."""
@@ -430,9 +463,12 @@ class SwapScheduler:
                 return
             self._exclusive_id = waiter.request_id
         self._dequeue(seat, waiter.request_id)
-        seat.leases[waiter.request_id] = waiter.lane
+        self._give_lease(seat, waiter.request_id, waiter.lane)
+
+    def _give_lease(self, seat: Seat, request_id: int, lane: Lane) -> None:
+        seat.leases[request_id] = lane
         seat.last_used_s = self._now_s
-        self._actions.append(Grant(waiter.request_id, seat.name))
+        self._actions.append(Grant(request_id, seat.name))
 
     def _unload_idle(self) -> None:
         if self._is_reserved():
@@ -446,7 +482,12 @@ class SwapScheduler:
         return self._exclusive_id is not None
 
     def _is_moving(self) -> bool:
-        return self._target is not None or any(s.phase == "loading" for s in self._seats.values())
+        if self._target is not None:
+            return True
+        for seat in self._seats.values():  # noqa: SIM110  (asked at each event: any() costs three times as much)
+            if seat.phase == "loading":
+                return True
+        return False
 
     def _choose_target(self) -> None:
         """Who has waited long enough goes first, by age; then by rank and age. One that need not

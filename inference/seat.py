@@ -139,9 +139,10 @@ class Seat:
     @property
     def idle_at_s(self) -> float | None:
         """When it is unloaded for being idle, if nobody comes."""
-        if not self.is_idle or self.model.pinned or self.model.idle_unload_s is None:
+        after_s = self.model.idle_unload_s
+        if after_s is None or self.model.pinned or not self.is_idle:
             return None
-        return self.last_used_s + self.model.idle_unload_s
+        return self.last_used_s + after_s
 
     def lingers_until_s(self, min_residency_s: float) -> float:
         """Until when an idle model is not given up for another of its rank."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from inference.scheduler_events import SchedulerSettings
@@ -71,13 +72,24 @@ class Turns:
 
     def next_deadline_s(self, now_s: float, *, is_moving: bool) -> float | None:
         """When time alone changes whose turn it is. `is_moving`: a worker's next word comes first."""
-        return min((s for s in self._deadlines(now_s, is_moving=is_moving) if s > now_s), default=None)
+        is_waited_for = False
+        first_s = math.inf
+        for seat in self._seats.values():
+            is_waited_for = is_waited_for or bool(seat.queue)
+            at_s = seat.idle_at_s
+            if at_s is not None and now_s < at_s < first_s:
+                first_s = at_s
+        if is_waited_for:
+            for at_s in self._deadlines(now_s, is_moving=is_moving):
+                if now_s < at_s < first_s:
+                    first_s = at_s
+        return None if first_s == math.inf else first_s
 
     def _deadlines(self, now_s: float, *, is_moving: bool) -> Iterator[float]:
+        """Of those who wait."""
         if self.n_special:
             waiters = [w for seat in self._seats.values() for w in seat.queue.values()]
             yield from (w.since_s + self._max_wait_s for w in waiters if w.lane != "interactive")
-        yield from (s.idle_at_s for s in self._seats.values() if s.idle_at_s is not None)
         cold = self.cold(now_s)
         if is_moving or not cold:
             return

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import functools
 import gc
 import importlib
 import os
@@ -32,7 +33,6 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn, cast
 
 import msgspec
@@ -347,12 +347,22 @@ def _fault(error: Exception) -> ErrorInfo:
 def _rss_bytes(engine: Engine[object] | None) -> int:
     """Resident set of this process, and of the server that its engine has started, if it has: to look
     for one costs a file for every thread. (Without psutil: a worker imports little.)"""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        own_bytes = int(statm.read_text().split()[1]) * resource.getpagesize()
+    statm = _statm()
+    if statm is not None:
+        own_bytes = int(os.pread(statm, 256, 0).split()[1]) * resource.getpagesize()
         has_server = engine is not None and engine.facts.server_pid is not None
         return own_bytes + (descendants_rss_bytes(os.getpid()) if has_server else 0)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS; the highest, not the latest
+
+
+@functools.cache
+def _statm() -> int | None:
+    """A descriptor, kept: to open the file for each look would cost more than a small step. None: there is no
+    such file here."""
+    try:
+        return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

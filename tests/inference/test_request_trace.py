@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +68,7 @@ def row(**changes: Any) -> dict[str, Any]:
     """As `GET /api/requests` lists it: every field of the record."""
     record = RequestRecord("id", 1000.0, "", "chat-completions", model="a", upstream="local", status=200)
     record.queue_s, record.load_s, record.total_s = 0.5, 2.0, 4.0
-    return {**dataclasses.asdict(record), **changes}
+    return {**msgspec.structs.asdict(record), **changes}
 
 
 def test_a_recorded_request_becomes_its_arrival_and_the_time_it_used_the_model() -> None:

@@ -14,6 +14,7 @@ from inference.scheduler_events import (
     Done,
     DryRunDone,
     Grant,
+    LoadBlocked,
     LoadRequested,
     Measured,
     Reject,
@@ -57,6 +58,31 @@ def rejection(actions: list[Action], request_id: int) -> ErrorInfo:
 
 
 # --- granting ----------------------------------------------------------------------------------
+
+
+def test_nobody_comes_in_past_an_exclusive_waiter_whose_time_has_come() -> None:
+    """Not to another model with a free slot either: the machine would never be quiet."""
+    s = scheduler(model("a", 40), model("b", 40), max_wait_s=10.0)
+    resident(s, "a")
+    resident(s, "b")
+    assert s.handle(Requested(1, "a"), 0.0) == [Grant(1, "a")]
+    assert s.handle(Requested(2, "a", "exclusive"), 1.0) == []
+    assert s.handle(Requested(3, "b"), 10.9) == [Grant(3, "b")], "it has waited for less than anybody should"
+    assert s.handle(Requested(4, "b"), 11.0) == []
+    assert s.handle(Released(1), 12.0) == []
+    assert s.handle(Released(3), 13.0) == [Grant(2, "a")]
+    assert s.handle(Released(2), 14.0) == [Grant(4, "b")]
+
+
+def test_a_blocked_load_that_nobody_waits_for_any_more_is_forgotten() -> None:
+    """Else the next one who asks would be refused at once for the time that another has waited."""
+    s = scheduler(model("a"))
+    assert s.handle(Requested(1, "a"), 0.0) == [Start("a")]
+    assert s.handle(LoadBlocked("a", 10, "somebody"), 0.0) == []
+    assert s.handle(Cancelled(1), 0.1) == []
+    later_s = SchedulerSettings(100).memory_wait_s + 1.0
+    assert s.handle(Requested(2, "a"), later_s) == [Start("a")]
+    assert s.handle(LoadBlocked("a", 10, "somebody"), later_s) == [], "it has its own time to wait"
 
 
 def test_first_request_starts_the_model_and_is_granted_when_it_is_ready() -> None:
