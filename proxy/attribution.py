@@ -30,6 +30,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 MAX_METADATA_BYTES = 16 * 1024
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _DIGEST_CHARS = 16
+_STANDING = ("system", "developer")
 _HEADERS = frozenset(
     {
         b"user-agent",
@@ -124,21 +125,27 @@ def digests(request: ChatRequest, volatile: Sequence[str] = ()) -> tuple[str, st
 
     Two requests with equal digests were given the same standing text; nothing of it can be read from them.
     """
+    return _system_digest(request.messages, volatile), _tools_digest(request.tools, volatile)
+
+
+def _system_digest(messages: Sequence[Message], volatile: Sequence[str]) -> str:
+    if not messages or messages[0].role not in _STANDING:
+        return ""
     system = hashlib.sha256()
-    has_system = False
-    for message in request.messages:
-        if message.role not in ("system", "developer"):
+    for message in messages:
+        if message.role not in _STANDING:
             break
-        has_system = True
         for text in _texts(message):
             system.update(_without(text.encode("utf-8", "surrogatepass"), volatile))
             system.update(b"\0")
-    return system.hexdigest()[:_DIGEST_CHARS] if has_system else "", _tools_digest(request.tools, volatile)
+    return system.hexdigest()[:_DIGEST_CHARS]
 
 
 def _tools_digest(tools: tuple[Tool, ...], volatile: Sequence[str]) -> str:
+    if not tools:
+        return ""
     told = _without(msgspec.json.encode(tools), volatile)
-    return hashlib.sha256(told).hexdigest()[:_DIGEST_CHARS] if tools else ""
+    return hashlib.sha256(told).hexdigest()[:_DIGEST_CHARS]
 
 
 def _without(text: bytes, volatile: Sequence[str]) -> bytes:

@@ -13,6 +13,7 @@ cross-site request by its Origin. There is no CORS.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
 import re
@@ -96,8 +97,9 @@ def check_access(policy: AccessPolicy, path: str, headers: Headers, runs: RunTok
         _check_origin(hosts[0], origins)
     if path in KEYLESS_PATHS:
         return OWNER
-    caller = _run_caller(presented, runs) or _key_caller(policy.keys, presented)
-    _check_scope(caller, path, runs)
+    caller = (_run_caller(presented, runs) if presented else None) or _key_caller(policy.keys, presented)
+    if not caller.is_admin:
+        _check_scope(caller, path, runs)
     return caller
 
 
@@ -134,8 +136,6 @@ def _key_caller(keys: tuple[ScopedKey, ...], presented: list[bytes]) -> Caller:
 
 
 def _check_scope(caller: Caller, path: str, runs: RunTokens | None) -> None:
-    if caller.is_admin:
-        return
     inference = _INFERENCE.match(path)
     if inference is None:
         raise Forbidden("this key may ask models, and nothing else: use a key with admin = true")
@@ -170,6 +170,7 @@ def _check_origin(host: bytes, origins: list[bytes]) -> None:
             )
 
 
+@functools.lru_cache(maxsize=64)
 def host_name(host: bytes) -> str:
     """The name in a Host header: without port, brackets and trailing dot, in lower case."""
     text = host.decode("latin-1").strip().lower()

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Literal
 
+import msgspec
+
 from proxy.errors import LedgerUnavailable
 from proxy.prices import day_of
 
@@ -37,8 +39,7 @@ KEPT_DAYS = datetime.timedelta(days=1)
 Kind = Literal["key", "run", "server"]
 
 
-@dataclass(frozen=True, slots=True)
-class AccountId:
+class AccountId(msgspec.Struct, frozen=True):
     """`name`: of the key; the id of an announced run, which always begins at zero; "" of the server. `day`
     None: for all time."""
 
@@ -74,8 +75,7 @@ class _Account:
     n_held: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Hold:
+class _Hold(msgspec.Struct, frozen=True):
     usd: Decimal
     accounts: tuple[AccountId, ...]
 

@@ -98,6 +98,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
+        self._has_begun = False  # a head has, and is not complete
         self._head_bytes = 0  # of a head that is not complete yet
         self._heads = 0  # complete ones
         self._upgrade_method = b""  # of a head that offers another protocol
@@ -128,14 +129,17 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._linger_timer is not None or self.transport.is_closing():
             return
-        if self._in_head and self._head_timer is None:
-            self._arm_head_timer()
         heads = self._heads
         self._feed(data)
-        if self._in_head and self._heads == heads and not self.transport.is_closing():
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._heads == heads:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(_head_too_large(), 431)
+                return
+        if self._head_timer is None and (self._heads == heads or self._has_begun):
+            self._arm_head_timer()  # most heads come whole, and need none
 
     def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -164,6 +168,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # --- the head ------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        self._has_begun = True
         self._header_bytes = 0
         super().on_message_begin()
 
@@ -186,7 +191,7 @@ class GuardedProtocol(HttpToolsProtocol):
             raise MalformedHttp("this server is no proxy for other hosts")
         if self._upgrade_method:
             return
-        self._in_head = False
+        self._in_head = self._has_begun = False
         self._heads += 1
         self._head_bytes = 0
         self._cancel_head_timer()

@@ -6,7 +6,6 @@ provider is asked, if it can count; an estimate of ours would be wrong by a thir
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import msgspec
@@ -18,7 +17,6 @@ from proxy.attribution import Attribution, attribute
 from proxy.boundary import ANSWER_HEADERS, REQUEST_ID, send_json
 from proxy.dialects import anthropic_messages
 from proxy.endpoints import Services
-from proxy.generation import timed_out
 from proxy.limits import read_body
 from proxy.live import Current
 from proxy.presence import Presence
@@ -95,10 +93,8 @@ async def _ask(target: Target, asked: Asked, scope: Scope, receive: Receive, sen
             f"{target.upstream} cannot count the tokens of a prompt, and its tokenizer is not known here"
         )
     try:
-        async with Presence(receive), asyncio.timeout(COUNT_TIMEOUT_S):
+        async with Presence(receive, limit_s=COUNT_TIMEOUT_S):
             counted = await server.count_tokens(asked.passed)
-    except TimeoutError as error:
-        raise timed_out(COUNT_TIMEOUT_S) from error
     except UpstreamError as error:
         raise client_error(error, target.upstream, server.redaction) from error
     request_id = (b"x-hotseat-request-id", scope[REQUEST_ID].encode())

@@ -7,7 +7,6 @@ router that FastAPI brings; a streamed token costs 4.5 µs before the socket.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from proxy.callers import CALLER, OWNER
 from proxy.dialects import embeddings
 from proxy.event_stream import EventStream
 from proxy.gate import Asking, Gate
-from proxy.generation import Generation, for_model, gather, stream_answer, timed_out, wait_headers
+from proxy.generation import Generation, for_model, gather, stream_answer, wait_headers
 from proxy.guests import Seat, stand_in
 from proxy.lanes import lane_of
 from proxy.limits import read_body
@@ -145,7 +144,7 @@ class GenerationEndpoint:
                 stream = EventStream(send, headers, keepalive_s=now.limits.keepalive_s, framing=encoder)
                 await stream_answer(generation, encoder, stream, receive)
             else:
-                async with Presence(receive):
+                async with Presence(receive, limit_s=generation.limit_s):
                     answer, finish = await gather(generation)
                 waits = generation.waits
                 body = self._dialect.encode_response(call, answer, finish, served, waits)
@@ -190,10 +189,9 @@ class EmbeddingsEndpoint:
             route = _route(now, call.request.model, record, treatment)
             scope[ANSWER_HEADERS] = route_headers(route.upstream, route.model)
             await services.admit(scope, record, route, len(raw), 0)
-            async with Presence(receive):
+            async with Presence(receive, limit_s=now.limits.request_timeout_s):
                 opening = services.upstreams[route.upstream].open(route.model, lane)
-                request = for_model(call.request, route.model)
-                answer, waits = await _embed(opening, request, record, now.limits.request_timeout_s)
+                answer, waits = await _embed(opening, for_model(call.request, route.model), record)
             record.count(answer.usage)
             shown = treatment.shown(call.request.model, route.model)
             served = Served(request_id, shown, int(record.started_at))
@@ -206,16 +204,12 @@ async def _embed(
     opening: AbstractAsyncContextManager[Exchange],
     request: EmbeddingRequest,
     record: RequestRecord,
-    limit_s: float,
 ) -> tuple[Embeddings, Waits]:
     record.attempt_begins(record.upstream, record.model)
-    try:
-        async with asyncio.timeout(limit_s), opening as exchange:
-            record.queue_s, record.load_s = exchange.queue_s, exchange.load_s
-            record.caused_load = exchange.caused_load
-            return await exchange.embed(request), Waits(exchange.queue_s, exchange.load_s)
-    except TimeoutError as error:
-        raise timed_out(limit_s) from error
+    async with opening as exchange:
+        record.queue_s, record.load_s = exchange.queue_s, exchange.load_s
+        record.caused_load = exchange.caused_load
+        return await exchange.embed(request), Waits(exchange.queue_s, exchange.load_s)
 
 
 # --- routing and headers -----------------------------------------------------------------------

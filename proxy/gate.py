@@ -11,9 +11,10 @@ import datetime
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
+
+import msgspec
 
 from proxy.budgets import EXACT, AccountId, Budgets, Limit
 from proxy.callers import OWNER, Caller
@@ -21,7 +22,7 @@ from proxy.charges import charge_of
 from proxy.errors import BudgetExceeded, ModelNotAllowed, RateLimited, Unauthorized
 from proxy.money_config import MoneyConfig
 from proxy.prices import LOCAL, REPLAY, most_usd
-from proxy.rates import TokenBucket
+from proxy.rates import Rate, TokenBucket
 from proxy.request_log import RequestRecord
 from proxy.routing import Route, matches
 from proxy.run_tokens import Run, RunTokens
@@ -42,8 +43,7 @@ class Gate(Protocol):
     def settled(self, record: RequestRecord) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True):
     """What is asked, by whom, of whom. `body_bytes`, `max_output_tokens`: what it may cost follows from them;
     None: not known. `is_free`: nobody is paid for it, whoever answers. `chooser`: see PassedRequest. `meant`:
     the name of the model that was asked for, where the run has its own for it."""
@@ -102,19 +102,24 @@ class MoneyGate:
         record, caller, route = asking.record, asking.caller, asking.route
         record.key, record.payer = caller.name, caller.payer
         run = self._runs.get(record.run) if record.run else None
-        payer, today = self._payer(caller, run), self._budgets.today()
-        check_model(payer, asking.name, route.model)
+        payer = caller if caller.run is None else self._payer(caller, run)
+        today = self._budgets.today()
+        if payer.models is not None:
+            check_model(payer, asking.name, route.model)
         if run is not None:
             _check_model(run.terms.models, record.requested_model, route.model, f"run {run.name!r}")
-        _check_chooser(payer, run, asking.chooser)
+        if asking.chooser:
+            _check_chooser(payer, run, asking.chooser)
         usd = record.assumed_usd = self._most_usd(asking, today)
         limits = [] if usd is None else _limits(self._money(), payer, run, today)
-        await self._others.learn(limits)
+        if limits:
+            await self._others.learn(limits)
         # No await from here on: what is left is another request's as soon as it is not held.
-        self._check_rate(payer)
+        if payer.rate is not None:
+            self._check_rate(payer, payer.rate)
         if run is not None:
             self._check_count(run)
-        if usd is not None:
+        if limits and usd is not None:
             self._check_budgets(usd, limits)
         self._budgets.hold(record.request_id, usd or Decimal(0), _accounts(payer, run, today))
         if run is not None:
@@ -135,9 +140,7 @@ class MoneyGate:
             del self._run_requests[other]
 
     def _payer(self, caller: Caller, run: Run | None) -> Caller:
-        """Whose limits hold. A run's token does not get round those of the key that announced it."""
-        if caller.run is None:
-            return caller
+        """Whose limits hold for a run's token: it does not get round those of the key that announced it."""
         if run is None:
             raise Unauthorized("the run has ended or expired: announce it again")
         if not caller.creator:
@@ -147,16 +150,14 @@ class MoneyGate:
                 return key.caller
         raise Unauthorized(f"the key {caller.creator!r} announced this run, and is none of this server's now")
 
-    def _check_rate(self, caller: Caller) -> None:
-        if caller.rate is None:
-            return
+    def _check_rate(self, caller: Caller, rate: Rate) -> None:
         bucket = self._buckets.get(caller.name)
-        if bucket is None or bucket.rate != caller.rate:
-            bucket = self._buckets[caller.name] = TokenBucket(caller.rate, self._clock)
+        if bucket is None or bucket.rate != rate:
+            bucket = self._buckets[caller.name] = TokenBucket(rate, self._clock)
         wait_s = bucket.take()
         if wait_s > 0:
             raise RateLimited(
-                f"key {caller.name!r} may ask {caller.rate.count} times in {caller.rate.per_s:g} s:"
+                f"key {caller.name!r} may ask {rate.count} times in {rate.per_s:g} s:"
                 f" try again in {wait_s:.1f} s",
                 retry_after_s=wait_s,
             )
@@ -249,8 +250,7 @@ def check_model(caller: Caller, requested: str, model: str) -> None:
 
 def _check_chooser(payer: Caller, run: Run | None, field: str) -> None:
     """Whoever is held to a list of models could leave it by that."""
-    is_held = payer.models is not None or (run is not None and run.terms.models is not None)
-    if field and is_held:
+    if payer.models is not None or (run is not None and run.terms.models is not None):
         message = f"{field}: who may use some models only may not have a provider choose: leave it out"
         raise ModelNotAllowed(message, param=field)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +17,7 @@ from inference.messages import PrefixReport, PromptProgress
 from inference.scheduler_events import Lane
 from proxy.answer import NO_WAITS, Answer, Waits
 from proxy.answer_digest import AnswerDigest
-from proxy.errors import ClientGone, HeaderList, RequestTimedOut, unexpected
+from proxy.errors import ClientGone, HeaderList, unexpected
 from proxy.event_stream import EventStream
 from proxy.presence import Presence
 from proxy.request_log import RequestRecord
@@ -90,7 +88,9 @@ async def stream_answer(
         await stream.write(stream.opening() + encoder.encode(events, generation.waits))
 
     try:
-        async with Presence(receive, due=stream.grace_ends_s, on_due=stream.keep_alive):
+        async with Presence(
+            receive, limit_s=generation.limit_s, due=stream.grace_ends_s, on_due=stream.keep_alive
+        ):
             await run(generation, write)
         last = stream.opening() + encoder.encode(last_events, generation.waits)
     except ClientGone:
@@ -111,20 +111,18 @@ class OnEvents(Protocol):
 
 
 async def run(generation: Generation, on_events: OnEvents) -> None:
-    """Lease, generate, and hand over what comes, a batch at a time. Raises HotseatError."""
+    """Lease, generate, and hand over what comes, a batch at a time. Raises HotseatError. The caller keeps it
+    to `limit_s`, with Presence."""
     record = generation.record
     record.attempt_begins(record.upstream, record.model)
     generation.begun_s = time.perf_counter()
-    try:
-        async with (
-            asyncio.timeout(generation.limit_s),
-            generation.upstream.open(generation.request.model, generation.lane) as exchange,
-        ):
-            generation.note_waits(exchange)
-            async with aclosing(exchange.generate(generation.request)) as batches:
-                await follow(generation, batches, on_events)
-    except TimeoutError as error:
-        raise timed_out(generation.limit_s) from error
+    async with generation.upstream.open(generation.request.model, generation.lane) as exchange:
+        generation.note_waits(exchange)
+        batches = exchange.generate(generation.request)
+        try:
+            await follow(generation, batches, on_events)
+        finally:
+            await batches.aclose()
     if generation.finish is None:
         raise WorkerCrashed("the answer ended without its last word")
 
@@ -139,7 +137,8 @@ async def follow(generation: Generation, batches: AsyncIterator[Batch], on_event
             continue
         if record.ttft_s is None:
             record.ttft_s = time.perf_counter() - generation.begun_s
-        record.tool_calls += sum(isinstance(event, ToolCallDelta) and bool(event.name) for event in events)
+        for event in events:
+            record.tool_calls += isinstance(event, ToolCallDelta) and bool(event.name)
         if digest is not None:
             digest.add(events)
         last = events[-1]
@@ -160,10 +159,6 @@ def _answers(batch: Batch, generation: Generation) -> list[ChatEvent]:
         elif generation.on_prompt is not None:
             generation.on_prompt(event.total, event.cached)
     return answers
-
-
-def timed_out(limit_s: float) -> RequestTimedOut:
-    return RequestTimedOut(f"the request took longer than {limit_s:g} s, the limit of this server")
 
 
 def as_hotseat_error(error: Exception, request_id: str) -> HotseatError:

@@ -133,10 +133,10 @@ def embeddings_of(data: bytes) -> EmbeddingsBody:
 
 def usage_of(usage: UsageBody | None, timings: TimingsBody | None) -> Usage:
     """Both come late and may be missing; what one does not say is taken from the other."""
-    timings = timings or TimingsBody()
-    usage = usage or UsageBody()
-    prompt_details = usage.prompt_tokens_details or PromptDetails()
-    completion_details = usage.completion_tokens_details or CompletionDetails()
+    timings = timings or _NO_TIMINGS
+    usage = usage or _NO_USAGE
+    prompt_details = usage.prompt_tokens_details or _NO_PROMPT_DETAILS
+    completion_details = usage.completion_tokens_details or _NO_COMPLETION_DETAILS
     return Usage(
         input_tokens=_first(usage.prompt_tokens, timings.cache_n + timings.prompt_n),
         cached_tokens=_first(prompt_details.cached_tokens, timings.cache_n),
@@ -144,6 +144,10 @@ def usage_of(usage: UsageBody | None, timings: TimingsBody | None) -> Usage:
         output_tokens=_first(usage.completion_tokens, timings.predicted_n),
         reasoning_tokens=_first(completion_details.reasoning_tokens, 0),
     )
+
+
+_NO_TIMINGS, _NO_USAGE = TimingsBody(), UsageBody()
+_NO_PROMPT_DETAILS, _NO_COMPLETION_DETAILS = PromptDetails(), CompletionDetails()
 
 
 def _first(said: int | None, otherwise: int) -> int:

@@ -27,6 +27,7 @@ _FORWARDED = frozenset({b"anthropic-version", b"anthropic-beta"})
 """The rest of a client's headers stays here: its key and cookies are for Hotseat."""
 
 
+_LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 _CHOOSERS = ("models", "preset")
 """OpenRouter's: other models to fall back to, and settings kept there that may name some."""
 
@@ -64,13 +65,16 @@ class PassedRequest:
     @property
     def chooser(self) -> str:
         """The field by which a provider may be told to take another model than `model`; "": there is none."""
-        return next((name for name in _CHOOSERS if bytes(self.fields.get(name, b"null")) != b"null"), "")
+        for name in _CHOOSERS:
+            if name in self.fields and bytes(self.fields[name]) != b"null":
+                return name
+        return ""
 
     @property
     def max_output_tokens(self) -> int | None:
         """At most, of all its answers, also those that are not shown. None: it does not say, or not so
         that it can be read."""
-        limits = [self._number(name) for name in ("max_output_tokens", "max_completion_tokens", "max_tokens")]
+        limits = [_count(bytes(self.fields[name])) for name in _LIMITS if name in self.fields]
         said = [limit for limit in limits if limit is not None]
         if not said:
             return None

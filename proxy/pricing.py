@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from inference.energy import Occupancy, shared_energy_j
@@ -39,14 +39,9 @@ class Pricing:
         self._clock = clock
         self._occupancy = Occupancy()
 
-    @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self) -> AbstractContextManager[None]:
         """While an answer is made on this machine."""
-        self._occupancy.begin(self._clock())
-        try:
-            yield
-        finally:
-            self._occupancy.end(self._clock())
+        return _AtWork(self._occupancy, self._clock)
 
     def price(self, record: RequestRecord) -> None:
         """Fill energy_j, cost_usd and price_source."""
@@ -75,3 +70,17 @@ class Pricing:
         changes = self._occupancy.since(begin_s)
         samples = self._power.samples(SAMPLES_PER_S * int(end_s - begin_s) + 10)
         return None if changes is None else shared_energy_j(samples, changes, begin_s, end_s)
+
+
+class _AtWork:
+    __slots__ = ("_clock", "_occupancy")
+
+    def __init__(self, occupancy: Occupancy, clock: Callable[[], float]) -> None:
+        self._occupancy = occupancy
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        self._occupancy.begin(self._clock())
+
+    def __exit__(self, *exc: object) -> None:
+        self._occupancy.end(self._clock())

@@ -7,6 +7,7 @@ llama-server, another Hotseat.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,7 @@ def kind_of(name: str) -> ProviderKind:
     return KINDS.get(name, KINDS[COMPATIBLE])
 
 
+@functools.lru_cache(maxsize=512)
 def url_of(base_url: str, dialect: DialectName) -> str:
     """Where `dialect` is spoken. An address that ends in a version (/v1, /v4) has the paths right below it,
     one that does not has them below /v1: that is how each provider documents its own."""

@@ -5,10 +5,7 @@ Until an answer has begun the client sees keep-alives only, so that somebody els
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from starlette.types import Receive, Send
 
@@ -18,9 +15,9 @@ from proxy.answer import Answer
 from proxy.boundary import ANSWER_HEADERS, send_json
 from proxy.errors import ClientGone
 from proxy.event_stream import EventStream
-from proxy.generation import as_hotseat_error, timed_out
+from proxy.generation import as_hotseat_error
 from proxy.presence import Presence
-from proxy.remote_attempts import Asked, Attempts, Events, noted, targets_of
+from proxy.remote_attempts import Asked, Attempts, Events, PassedWhole, targets_of
 from proxy.remote_framing import RemoteFraming
 from proxy.upstreams.remote import RemoteUpstreams, Target
 from proxy.upstreams.remote_server import PassedStream
@@ -34,7 +31,7 @@ async def serve_remote(attempts: Attempts, receive: Receive, send: Send) -> None
         if attempts.asked.passed.stream:
             await _stream(attempts, receive, send)
             return
-        async with Presence(receive):
+        async with Presence(receive, limit_s=attempts.limit_s):
             body = await _whole(attempts)
         await send_json(send, body, attempts.headers())
     finally:
@@ -42,26 +39,28 @@ async def serve_remote(attempts: Attempts, receive: Receive, send: Send) -> None
 
 
 async def _whole(attempts: Attempts) -> bytes:
-    answer = Answer()
-
-    async def add(events: list[ChatEvent]) -> None:
-        for event in events:
-            answer.add(event)
-
-    try:
-        async with asyncio.timeout(attempts.limit_s), attempts.first_good() as begun:
-            if isinstance(begun, bytes):
-                return begun
-            assert isinstance(begun, Events)
-            await attempts.follow(begun, add)
-    except TimeoutError as error:
-        raise timed_out(attempts.limit_s) from error
+    async with attempts.first_good() as begun:
+        if isinstance(begun, bytes):
+            return begun
+        assert isinstance(begun, Events)
+        answer = await _gathered(attempts, begun)
     assert answer.finish is not None
     generation = attempts.generation
     body: bytes = attempts.dialect.encode_response(
         attempts.decoded(), answer, answer.finish, attempts.served(), generation.waits
     )
     return body
+
+
+async def _gathered(attempts: Attempts, begun: Events) -> Answer:
+    answer = Answer()
+
+    async def add(events: list[ChatEvent]) -> None:
+        for event in events:
+            answer.add(event)
+
+    await attempts.follow(begun, add)
+    return answer
 
 
 async def _stream(attempts: Attempts, receive: Receive, send: Send) -> None:
@@ -74,7 +73,9 @@ async def _stream(attempts: Attempts, receive: Receive, send: Send) -> None:
     stream = EventStream(send, [], keepalive_s=keepalive_s, framing=framing)
     writer = _Writer(attempts, stream, framing)
     try:
-        async with Presence(receive, due=stream.grace_ends_s, on_due=writer.keep_alive):
+        async with Presence(
+            receive, limit_s=attempts.limit_s, due=stream.grace_ends_s, on_due=writer.keep_alive
+        ):
             await writer.write_answer()
         last = writer.last()
     except ClientGone:
@@ -106,18 +107,14 @@ class _Writer:
         await self._stream.write(data, more=more)
 
     async def write_answer(self) -> None:
-        limit_s = self._attempts.limit_s
-        try:
-            async with asyncio.timeout(limit_s), self._attempts.first_good() as begun:
-                if isinstance(begun, PassedStream):
-                    self._framing.is_passed = True
-                    async for data in begun.chunks():
-                        await self.write(data)
-                else:
-                    assert isinstance(begun, Events)
-                    await self._attempts.follow(begun, self._write_events)
-        except TimeoutError as error:
-            raise timed_out(limit_s) from error
+        async with self._attempts.first_good() as begun:
+            if isinstance(begun, PassedStream):
+                self._framing.is_passed = True
+                async for data in begun.chunks():
+                    await self.write(data)
+            else:
+                assert isinstance(begun, Events)
+                await self._attempts.follow(begun, self._write_events)
 
     async def _write_events(self, events: list[ChatEvent]) -> None:
         """The last ones are kept until nobody's model is held any more."""
@@ -140,27 +137,18 @@ class _Writer:
 
 async def serve_embeddings(remote: RemoteUpstreams, asked: Asked, receive: Receive, send: Send) -> None:
     """Vectors of another model would be worthless: no fallback is asked."""
-    limit_s = asked.now.limits.request_timeout_s
     target = targets_of(asked, remote)[0]
     assert target.server is not None
     if not target.server.speaks("embeddings"):
         raise InvalidRequest(f"model: {target.upstream} is not configured for embeddings", param="model")
 
-    @asynccontextmanager
-    async def begin(target: Target) -> AsyncIterator[bytes]:
+    def begin(target: Target) -> PassedWhole:
         assert target.server is not None
-        meter, begun_s = target.server.meter("embeddings"), time.perf_counter()
-        with noted(asked.record, meter, begun_s):
-            yield await target.server.pass_whole(asked.passed, meter)
+        meter = target.server.meter("embeddings")
+        return PassedWhole(target.server, asked.passed, asked.record, meter, time.perf_counter())
 
-    try:
-        async with (
-            Presence(receive),
-            asyncio.timeout(limit_s),
-            remote.begun([target], begin, asked.record) as body,
-        ):
-            pass
-    except TimeoutError as error:
-        raise timed_out(limit_s) from error
+    limit_s = asked.now.limits.request_timeout_s
+    async with Presence(receive, limit_s=limit_s), remote.begun([target], begin, asked.record) as body:
+        pass
     request_id = (b"x-hotseat-request-id", asked.record.request_id.encode())
     await send_json(send, body, [*asked.scope[ANSWER_HEADERS], request_id])

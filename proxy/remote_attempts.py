@@ -6,12 +6,15 @@ ChatEvents. Who is asked, and after whom, is upstreams/remote.py's.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
+import msgspec
 from starlette.types import Scope
 
 from inference.chat import ChatRequest
@@ -48,8 +51,7 @@ _DIALECTS: dict[str, DialectName] = {
 """By the names that our own dialects have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request for a remote route. `raw`: as it came; `passed`: as it is passed on."""
 
     route: Route
@@ -66,15 +68,15 @@ def remote_request(
 ) -> Asked | None:
     """None for everything else: whatever is wrong with that, a strict decoder will say. Raises HotseatError
     where the route may not be used."""
-    name = peeked_model(raw)
-    routes = now.replayed_routes if treatment.is_replay else now.routes
+    name, is_replay = peeked_model(raw), treatment.is_replay
+    routes = now.replayed_routes if is_replay else now.routes
     if name is None or not routes.is_remote(treatment.meant(name)):
         return None
     record.requested_model = name[:MAX_NAME_CHARS]
     passed = passed_request(raw, _DIALECTS[dialect], scope["headers"])
     record.stream = passed.stream
     record.attribute(attribute(scope["headers"], has_tools=passed.has_tools))
-    if treatment.is_replay:
+    if is_replay:
         record.price_source = REPLAY
     route = routes.resolve(treatment.meant(passed.model))
     record.model, record.upstream = route.model, route.upstream
@@ -83,10 +85,15 @@ def remote_request(
 
 
 def route_headers(upstream: str, model: str) -> HeaderList:
-    return [
+    return list(_route_headers(upstream, model))
+
+
+@functools.lru_cache(maxsize=256)
+def _route_headers(upstream: str, model: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (
         (b"x-hotseat-model", model.encode("ascii", "backslashreplace")),
         (b"x-hotseat-upstream", upstream.encode("ascii", "backslashreplace")),
-    ]
+    )
 
 
 @dataclass(slots=True)
@@ -175,42 +182,40 @@ class Attempts:
                     request, self.asked.treatment.volatile
                 )
 
-    @asynccontextmanager
-    async def first_good(self) -> AsyncIterator[Begun]:
+    def first_good(self) -> AbstractAsyncContextManager[Begun]:
         """Raises HotseatError."""
-        async with self._remote.begun(self.targets, self._begin, self.record) as begun:
-            yield begun
+        return self._remote.begun(self.targets, self._begin, self.record)
 
     async def follow(self, events: Events, on_events: OnEvents) -> None:
         await follow(self.generation, events.batches(), on_events)
         if self.generation.finish is None:
             raise WorkerCrashed("the answer ended without its last word")
 
-    @asynccontextmanager
-    async def _begin(self, target: Target) -> AsyncIterator[Begun]:
+    def _begin(self, target: Target) -> AbstractAsyncContextManager[Begun]:
         """See upstreams.remote.Begin."""
         self._target = target
         self.asked.scope[ANSWER_HEADERS] = route_headers(target.upstream, target.model)
         begun_s = time.perf_counter()
         if target.server is None:
-            async with self._begin_local(target, begun_s) as events:
-                yield events
-            return
-        passes = self._passes(target)
-        dialect = self.asked.passed.dialect if passes else self._translation(target.server)
+            return self._begin_local(target, begun_s)
+        if not self._passes(target):
+            return self._begin_translated(target.server, begun_s)
+        dialect = self.asked.passed.dialect
         meter = target.server.meter(dialect)
-        if passes and self.record.run:
+        if self.record.run:
             meter = DigestingMeter(meter, dialect)
-        with noted(self.record, meter, begun_s):
-            if not passes:
-                async with self._begin_translated(target.server, dialect, meter, begun_s) as events:
-                    yield events
-            elif self.asked.passed.stream:
-                async with target.server.pass_stream(self.asked.passed, meter) as stream:
-                    self.record.ttft_s = time.perf_counter() - begun_s
-                    yield stream
-            else:
-                yield await target.server.pass_whole(self.asked.passed, meter)
+        if self.asked.passed.stream:
+            return self._begin_stream(target.server, meter, begun_s)
+        return PassedWhole(target.server, self.asked.passed, self.record, meter, begun_s)
+
+    @asynccontextmanager
+    async def _begin_stream(
+        self, server: RemoteServer, meter: Meter, begun_s: float
+    ) -> AsyncIterator[PassedStream]:
+        with Noted(self.record, meter, begun_s):
+            async with server.pass_stream(self.asked.passed, meter) as stream:
+                self.record.ttft_s = time.perf_counter() - begun_s
+                yield stream
 
     @asynccontextmanager
     async def _begin_local(self, target: Target, begun_s: float) -> AsyncIterator[Events]:
@@ -222,12 +227,14 @@ class Attempts:
             yield events
 
     @asynccontextmanager
-    async def _begin_translated(
-        self, server: RemoteServer, dialect: DialectName, meter: Meter, begun_s: float
-    ) -> AsyncIterator[Events]:
-        request = for_model(self._request(), server.model)
-        async with self._events(self._remote.exchange(server, dialect, meter), request, begun_s) as events:
-            yield events
+    async def _begin_translated(self, server: RemoteServer, begun_s: float) -> AsyncIterator[Events]:
+        dialect = self._translation(server)
+        meter = server.meter(dialect)
+        with Noted(self.record, meter, begun_s):
+            request = for_model(self._request(), server.model)
+            exchange = self._remote.exchange(server, dialect, meter)
+            async with self._events(exchange, request, begun_s) as events:
+                yield events
 
     @asynccontextmanager
     async def _events(self, exchange: Exchange, request: Any, begun_s: float) -> AsyncIterator[Events]:
@@ -258,17 +265,49 @@ def targets_of(asked: Asked, remote: RemoteUpstreams) -> list[Target]:
     ]
 
 
-@contextmanager
-def noted(record: RequestRecord, meter: Meter, begun_s: float) -> Iterator[None]:
-    """What an answer said of itself until it ended, however it ended. A count before the end is of a part:
-    who leaves a stream of Messages in its middle has had more than its first event says."""
-    try:
-        yield
-    except Broken:
-        record.is_uncounted = True  # it may have been made, and is charged for then
-        raise
-    finally:
-        _note_seen(record, meter, begun_s)
+class PassedWhole:
+    """An attempt whose answer goes on as it is, once it is whole: nothing is left open after that."""
+
+    __slots__ = ("_begun_s", "_meter", "_passed", "_record", "_server")
+
+    def __init__(
+        self, server: RemoteServer, passed: PassedRequest, record: RequestRecord, meter: Meter, begun_s: float
+    ) -> None:
+        self._server = server
+        self._passed = passed
+        self._record = record
+        self._meter = meter
+        self._begun_s = begun_s
+
+    async def __aenter__(self) -> bytes:
+        with Noted(self._record, self._meter, self._begun_s):
+            return await self._server.pass_whole(self._passed, self._meter)
+
+    async def __aexit__(self, *exc: object) -> None:
+        return
+
+
+class Noted:
+    """A block in which an answer comes: what it said of itself is noted at the end, however it ends. A count
+    before the end is of a part: who leaves a stream of Messages in its middle has had more than its first
+    event says."""
+
+    __slots__ = ("_begun_s", "_meter", "_record")
+
+    def __init__(self, record: RequestRecord, meter: Meter, begun_s: float) -> None:
+        self._record = record
+        self._meter = meter
+        self._begun_s = begun_s
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Broken):
+            self._record.is_uncounted = True  # it may have been made, and is charged for then
+        _note_seen(self._record, self._meter, self._begun_s)
 
 
 def _note_seen(record: RequestRecord, meter: Meter, begun_s: float) -> None:

@@ -7,14 +7,17 @@ prompt text: it is kept apart, so that lists of requests never show any.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from asyncio import CancelledError
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from decimal import Decimal
+from types import TracebackType
+
+import msgspec
 
 from inference.chat import Finish, Usage
 from inference.errors import Fault, HotseatError
@@ -57,24 +60,9 @@ class FailedAttempt:
     price_source: str = ""
 
 
-class _Filed:
-    """What ties a record to the log that opened it: no field of it, and in no list of requests."""
-
-    __slots__ = ("_begun_s", "_hooks")
-
-    _begun_s: float
-    _hooks: Hooks
-
-    def tie(self, hooks: Hooks) -> None:
-        self._hooks = hooks
-
-    def start_clock(self) -> None:
-        self._begun_s = time.perf_counter()
-
-
-@dataclass(slots=True)
-class RequestRecord(_Filed):
-    """Open while the request runs; times in seconds.
+class RequestRecord(msgspec.Struct, omit_defaults=True, dict=True):
+    """Open while the request runs; times in seconds. Two lines of the ledger's journal are made of it, with
+    what differs from the defaults. What ties it to the log that opened it is no field, and in no list.
 
     `status` is 0 until the outcome is known; 499: the client left. `attempt` counts from 1; 0: none is
     under way, for nothing was asked of an upstream yet, or the last one failed and no other has begun.
@@ -128,10 +116,23 @@ class RequestRecord(_Filed):
     energy_j: float | None = None
     attempt: int = 0
     attempt_started_at: float = 0.0  # epoch
-    attempts: list[FailedAttempt] = field(default_factory=list)
+    attempts: list[FailedAttempt] = msgspec.field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.tie(NO_HOOKS)
+    def tie(self, hooks: Hooks) -> None:
+        self.__dict__["hooks"] = hooks
+
+    @property
+    def _told(self) -> Hooks:
+        hooks: Hooks = self.__dict__.get("hooks", NO_HOOKS)
+        return hooks
+
+    def _start_clock(self) -> None:
+        self.__dict__["begun_s"] = time.perf_counter()
+
+    @property
+    def _attempt_s(self) -> float:
+        begun_s: float = self.__dict__["begun_s"]
+        return time.perf_counter() - begun_s
 
     def attribute(self, attribution: Attribution) -> None:
         self.harness, self.role = attribution.harness, attribution.role
@@ -141,10 +142,11 @@ class RequestRecord(_Filed):
         """Call it right before the request goes to `upstream`, once for each attempt."""
         self.upstream, self.model = upstream, model
         self.attempt = len(self.attempts) + 1
-        self.start_clock()
+        self._start_clock()
         self.attempt_started_at = time.time()
-        if self._hooks.on_begin is not None:
-            self._hooks.on_begin(self)
+        hooks = self._told
+        if hooks.on_begin is not None:
+            hooks.on_begin(self)
 
     def attempt_failed(
         self, error: HotseatError, *, usage: Usage | None = None, reported_cost_usd: Decimal | None = None
@@ -157,7 +159,7 @@ class RequestRecord(_Filed):
             upstream=self.upstream,
             model=self.model,
             started_at=self.attempt_started_at,
-            total_s=time.perf_counter() - self._begun_s,
+            total_s=self._attempt_s,
             status=status_of(error),
             code=error.code,
             fault=error.fault,
@@ -175,12 +177,13 @@ class RequestRecord(_Filed):
             is_uncounted=self.is_uncounted,
             price_source=self.price_source,
         )
-        if self._hooks.price_attempt is not None:
-            failed = self._hooks.price_attempt(failed)
+        hooks = self._told
+        if hooks.price_attempt is not None:
+            failed = hooks.price_attempt(failed)
         self.attempts.append(failed)
         self._forget_attempt()
-        if self._hooks.on_attempt_failed is not None:
-            self._hooks.on_attempt_failed(self, failed)
+        if hooks.on_attempt_failed is not None:
+            hooks.on_attempt_failed(self, failed)
 
     def _forget_attempt(self) -> None:
         self.attempt, self.attempt_started_at = 0, 0.0
@@ -249,31 +252,23 @@ class RequestLog:
         self._open: Counter[str] = Counter()  # by run; a run without any is not in it
         self._prefixes: dict[str, PrefixReport] = {}  # by request id, oldest first; of running ones too
 
-    @contextlib.contextmanager
-    def track(self, request_id: str, run: str, dialect: str) -> Iterator[RequestRecord]:
+    def track(self, request_id: str, run: str, dialect: str) -> AbstractContextManager[RequestRecord]:
         """A record that is filed when the block ends, however it ends."""
         record = RequestRecord(request_id, time.time(), run, dialect)
         record.tie(self._hooks)
-        begun_s = time.perf_counter()
-        self._open[run] += 1
-        try:
-            yield record
-            record.status = record.status or 200
-        except HotseatError as error:
-            record.fail(error)
-            raise
-        except BaseException as error:
-            record.status = 499 if isinstance(error, CancelledError) else 500
-            record.code = "cancelled" if isinstance(error, CancelledError) else "internal_error"
-            record.fault = "proxy"
-            raise
-        finally:
-            record.total_s = time.perf_counter() - begun_s
-            self._records.append(record)
-            self._open[run] -= 1
-            if not self._open[run]:
-                del self._open[run]
-            self._end(record)
+        return _Tracked(self, record)
+
+    def begin(self, record: RequestRecord) -> None:
+        if record.run:
+            self._open[record.run] += 1
+
+    def end(self, record: RequestRecord) -> None:
+        self._records.append(record)
+        if record.run:
+            self._open[record.run] -= 1
+            if not self._open[record.run]:
+                del self._open[record.run]
+        self._end(record)
 
     def _end(self, record: RequestRecord) -> None:
         hooks = self._hooks
@@ -316,3 +311,33 @@ class RequestLog:
             if (run is None or record.run == run) and (model is None or record.model == model):
                 chosen.append(record)
         return chosen
+
+
+class _Tracked:
+    """See RequestLog.track. Every request makes one: a generator would cost three times as much."""
+
+    __slots__ = ("_begun_s", "_log", "_record")
+
+    def __init__(self, log: RequestLog, record: RequestRecord) -> None:
+        self._log = log
+        self._record = record
+
+    def __enter__(self) -> RequestRecord:
+        self._begun_s = time.perf_counter()
+        self._log.begin(self._record)
+        return self._record
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        record = self._record
+        if error is None:
+            record.status = record.status or 200
+        elif isinstance(error, HotseatError):
+            record.fail(error)
+        else:
+            is_cancelled = isinstance(error, CancelledError)
+            record.status, record.fault = 499 if is_cancelled else 500, "proxy"
+            record.code = "cancelled" if is_cancelled else "internal_error"
+        record.total_s = time.perf_counter() - self._begun_s
+        self._log.end(record)

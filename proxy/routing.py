@@ -61,11 +61,14 @@ class RouteTable:
 
     def resolve(self, requested: str) -> Route:
         """Raises UnknownModel, and for a remote route OfflineRefusal or ProviderKeyMissing."""
-        name = SMALL if self._is_background(requested) else requested
-        route = self.local.get(name)
+        route = self.local.get(requested)
         if route is not None:
             return route
-        remote = self.remote.get(name)
+        remote = self.remote.get(requested)
+        if remote is None and self._is_background(requested):
+            if SMALL in self.local:
+                return self.local[SMALL]
+            remote = self.remote.get(SMALL)
         if remote is None:
             raise self.unknown(requested)
         if self.offline:

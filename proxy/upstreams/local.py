@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from functools import partial
+from types import TracebackType
 
 from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest
 from inference.pool import Lease, WorkerPool
@@ -36,11 +38,8 @@ class LocalUpstream:
         self._uses = itertools.count(1)
         self._last_used: dict[str, int] = {}
 
-    @asynccontextmanager
-    async def open(self, model: str, lane: Lane = "interactive") -> AsyncIterator[Exchange]:
-        async with self._pool.lease(model, lane) as lease:
-            with self._at_work():
-                yield self._exchange(model, lease)
+    def open(self, model: str, lane: Lane = "interactive") -> AbstractAsyncContextManager[Exchange]:
+        return _Opened(self._pool.lease(model, lane), self._at_work(), partial(self._exchange, model))
 
     def _exchange(self, model: str, lease: Lease) -> Exchange:
         self._last_used[model] = next(self._uses)
@@ -56,6 +55,37 @@ class LocalUpstream:
             Seat(model.name, model.state, self._last_used.get(model.name, 0))
             for model in self._pool.state().models
         ]
+
+
+class _Opened:
+    """A lease, while somebody is at work on it. A generator would cost each request five times as much."""
+
+    __slots__ = ("_exchange", "_leasing", "_work")
+
+    def __init__(
+        self,
+        leasing: AbstractAsyncContextManager[Lease],
+        work: AbstractContextManager[None],
+        exchange: Callable[[Lease], Exchange],
+    ) -> None:
+        self._leasing = leasing
+        self._work = work
+        self._exchange = exchange
+
+    async def __aenter__(self) -> Exchange:
+        lease = await self._leasing.__aenter__()
+        self._work.__enter__()
+        try:
+            return self._exchange(lease)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._work.__exit__(kind, error, trace)
+        await self._leasing.__aexit__(kind, error, trace)
 
 
 class LocalExchange:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from types import TracebackType
+from typing import Generic, TypeVar
 
 from inference.chat import EmbeddingRequest, Embeddings, GenerateRequest
 from inference.errors import HotseatError, InvalidRequest
@@ -73,12 +74,20 @@ class RemoteUpstreams:
         self._tape = tape
         self._clock = clock
         self._chance = chance
-        self._standings: dict[tuple[str, str], Standing] = {}  # of models in the configuration: bounded
+        # By provider and model, of those in configurations: bounded.
+        self._standings: dict[tuple[str, str], Standing] = {}
+        self._targets: dict[tuple[str, str], Target] = {}
         self._thoughts = ReasoningMemory()
 
     def target(self, provider: ProviderConfig, model: str) -> Target:
+        """The same one until the provider is configured anew."""
+        known = self._targets.get((provider.name, model))
+        if known is not None and known.server is not None and known.server.provider is provider:
+            return known
         transport = self._http if self._tape is None else self._tape.transport(provider, model)
-        return Target(provider.name, model, RemoteServer(transport, provider, model))
+        made = Target(provider.name, model, RemoteServer(transport, provider, model))
+        self._targets[provider.name, model] = made
+        return made
 
     @property
     def _is_replay(self) -> bool:
@@ -91,23 +100,16 @@ class RemoteUpstreams:
             return exchange
         return RememberingExchange(exchange, self._thoughts, f"{server.provider.name}/{server.model}")
 
-    @asynccontextmanager
-    async def begun(
+    def begun(
         self, targets: Sequence[Target], begin: Begin[T], record: RequestRecord
-    ) -> AsyncIterator[T]:
+    ) -> AbstractAsyncContextManager[T]:
         """The first answer that begins. Raises HotseatError."""
-        async with AsyncExitStack() as stack:
-            target, answer = await self._first(targets, begin, record, stack)
-            try:
-                yield answer
-            except UpstreamError as error:
-                self._note(target, failure_of(error))
-                raise _told(error, target) from error
-            self._standings.pop(_name(target), None)
+        return _Begun(self, targets, begin, record)
 
-    async def _first(
-        self, targets: Sequence[Target], begin: Begin[T], record: RequestRecord, stack: AsyncExitStack
-    ) -> tuple[Target, T]:
+    async def first(
+        self, targets: Sequence[Target], begin: Begin[T], record: RequestRecord
+    ) -> tuple[Target, AbstractAsyncContextManager[T], T]:
+        """Who answered; the attempt, which the caller leaves; what it gave. Raises HotseatError."""
         waiting = list(targets)
         repeated = 0
         first_error: HotseatError | None = None
@@ -121,9 +123,13 @@ class RemoteUpstreams:
             waiting = still_open
             target = waiting[0]
             record.attempt_begins(target.upstream, target.model)
+            probe = self._probe(target)
+            has_begun = False
             try:
-                with self._asking(target):
-                    return target, await stack.enter_async_context(begin(target))
+                attempt = begin(target)
+                answer = await attempt.__aenter__()
+                has_begun = True
+                return target, attempt, answer
             except UpstreamError as error:
                 failure, told = failure_of(error), _told(error, target)
                 told.__cause__ = error
@@ -133,6 +139,9 @@ class RemoteUpstreams:
                 # What a fallback cannot be asked says nothing of why it is asked.
                 told = first_error if error.fault == "client" and first_error is not None else error
                 failure = Failure(may_move=error.fault != "client")
+            finally:
+                if probe is not None:
+                    self._probed(target, probe, has_begun=has_begun)
             first_error = first_error or told
             self._note(target, failure)
             step = self._step(target, failure, repeated, has_fallback=bool(self._open(waiting[1:])))
@@ -145,6 +154,16 @@ class RemoteUpstreams:
             else:
                 repeated = 0
                 waiting.pop(0)
+
+    def broke(self, target: Target, error: UpstreamError) -> HotseatError:
+        """An answer that had begun."""
+        self._note(target, failure_of(error))
+        return _told(error, target)
+
+    def ended(self, target: Target) -> None:
+        """An answer that was whole."""
+        if self._standings:
+            self._standings.pop(_name(target), None)
 
     def _step(self, target: Target, failure: Failure, repeated: int, *, has_fallback: bool) -> Step:
         if target.server is None:
@@ -159,31 +178,30 @@ class RemoteUpstreams:
         if target.server is not None and not self._is_replay:
             self._standings[_name(target)] = after_failure(self._standing(target), failure, self._clock())
 
-    @contextmanager
-    def _asking(self, target: Target) -> Iterator[None]:
-        """Until it has begun to answer, or has not. Who is asked after a rest is asked by this one alone."""
+    def _probe(self, target: Target) -> Standing | None:
+        """Who is asked after a rest is asked by this one alone, until it has begun to answer, or has not.
+        None: it has had no rest."""
         before = self._standing(target)
         standing = let_through(before, self._clock())
         if standing is before:
-            yield
-            return
+            return None
         self._standings[_name(target)] = standing
-        has_begun = False
-        try:
-            yield
-            has_begun = True
-        finally:
-            if self._standing(target) is standing:
-                self._standings[_name(target)] = after_probe(standing, self._clock(), has_begun=has_begun)
+        return standing
 
-    def _open(self, targets: Iterable[Target]) -> list[Target]:
+    def _probed(self, target: Target, probe: Standing, *, has_begun: bool) -> None:
+        if self._standing(target) is probe:
+            self._standings[_name(target)] = after_probe(probe, self._clock(), has_begun=has_begun)
+
+    def _open(self, targets: Sequence[Target]) -> list[Target]:
+        if not self._standings:
+            return list(targets)
         return [target for target in targets if not self._closed_for_s(target)]
 
     def _closed_for_s(self, target: Target) -> float:
         return self._standing(target).closed_for_s(self._clock())
 
     def _standing(self, target: Target) -> Standing:
-        return self._standings.get(_name(target), GOOD)
+        return self._standings.get(_name(target), GOOD) if self._standings else GOOD
 
     def _all_cooling(self, targets: Sequence[Target]) -> ProviderCoolingDown:
         wait_s = min(self._closed_for_s(target) for target in targets)
@@ -192,6 +210,35 @@ class RemoteUpstreams:
             f"{names} failed several times in a row and is not asked for another {wait_s:.0f} s",
             retry_after_s=wait_s,
         )
+
+
+class _Begun(Generic[T]):
+    """See RemoteUpstreams.begun. Every request makes one: a generator would cost five times as much."""
+
+    __slots__ = ("_ask", "_attempt", "_remote", "_target")
+
+    def __init__(
+        self, remote: RemoteUpstreams, targets: Sequence[Target], begin: Begin[T], record: RequestRecord
+    ) -> None:
+        self._remote = remote
+        self._ask = targets, begin, record
+
+    async def __aenter__(self) -> T:
+        self._target, self._attempt, answer = await self._remote.first(*self._ask)
+        return answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The attempt itself learns of what the client is told."""
+        if isinstance(error, UpstreamError):
+            told = self._remote.broke(self._target, error)
+            told.__cause__ = error
+            await self._attempt.__aexit__(type(told), told, trace)
+            raise told
+        if kind is None:
+            self._remote.ended(self._target)
+        await self._attempt.__aexit__(kind, error, trace)
 
 
 def _name(target: Target) -> tuple[str, str]:

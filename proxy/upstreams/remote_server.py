@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -40,25 +41,30 @@ FAREWELL_S = 5.0
 SETTLE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class RemoteServer:
-    """A model at a provider. `model`: its name there."""
+    """A model at a provider. `model`: its name there. Made once for many requests."""
 
     http: Transport
     provider: ProviderConfig
     model: str
 
-    @property
+    @cached_property
     def kind(self) -> ProviderKind:
         return KINDS[self.provider.kind]
 
-    @property
+    @cached_property
     def key(self) -> str | None:
         return self.provider.api_key.reveal() if self.provider.api_key else None
 
-    @property
+    @cached_property
     def redaction(self) -> Redaction:
         return Redaction(self.key)
+
+    @cached_property
+    def _deadlines(self) -> Deadlines:
+        of = self.provider
+        return Deadlines(of.connect_timeout_s, of.first_byte_timeout_s, of.idle_timeout_s)
 
     def speaks(self, dialect: DialectName) -> bool:
         return dialect in self.provider.dialects
@@ -75,7 +81,7 @@ class RemoteServer:
         decoder = decoder_for(self.provider, dialect)
         body = encoded(request, self.provider, self.model, dialect)
         blocks, reader, redaction = EventBlocks(), SseReader(), self.redaction
-        async with self._post(dialect, body, {}, stream=True) as (answer, pace):
+        async with self._post(dialect, body, {}) as (answer, pace):
             try:
                 async for data in answer.chunks():
                     data = redaction.bytes_(b"".join(blocks.feed(data)))
@@ -105,7 +111,7 @@ class RemoteServer:
     async def pass_stream(self, request: PassedRequest, meter: Meter) -> AsyncIterator[PassedStream]:
         """Entered when the first event is there, and is no error. Raises UpstreamError."""
         body = request.body_for(self.model)
-        async with self._post(request.dialect, body, request.headers, stream=True) as (answer, pace):
+        async with self._post(request.dialect, body, request.headers) as (answer, pace):
             drops_usage = not (request.wants_usage or self.kind.sends_usage)
             passed = PassedStream(answer, pace, meter, self.redaction, drops_usage=drops_usage)
             async with aclosing(answer.chunks()) as chunks:
@@ -114,42 +120,44 @@ class RemoteServer:
 
     async def pass_whole(self, request: PassedRequest, meter: Meter) -> bytes:
         """The answer's body. Raises UpstreamError."""
-        body = request.body_for(self.model)
-        async with self._post(request.dialect, body, request.headers, stream=False) as (answer, pace):
-            whole = self.redaction.bytes_(await _whole(answer, pace))
+        whole = await self._whole(request)
         meter.whole(whole)
         return whole
 
     async def count_tokens(self, request: PassedRequest) -> bytes:
         """The answer of Messages' count_tokens. Raises UpstreamError."""
-        body = request.body_for(self.model)
-        path = "/count_tokens"
-        async with self._post(request.dialect, body, request.headers, stream=False, path=path) as (
-            answer,
-            pace,
-        ):
-            whole = self.redaction.bytes_(await _whole(answer, pace))
+        whole = await self._whole(request, "/count_tokens")
         _raise_error_inside(whole, self.kind.vain_codes)
         return whole
+
+    async def _whole(self, request: PassedRequest, path: str = "") -> bytes:
+        body, pace = request.body_for(self.model), self._pace()
+        headers = self._headers(request.dialect, request.headers, stream=False)
+        async with self._asked(request.dialect, body, headers, path) as answer:
+            await self._expect(answer, pace, "application/json")
+            return self.redaction.bytes_(await _whole(answer, pace))
 
     # --- HTTP ----------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _post(
-        self, dialect: DialectName, body: bytes, forwarded: Mapping[str, str], *, stream: bool, path: str = ""
+        self, dialect: DialectName, body: bytes, forwarded: Mapping[str, str]
     ) -> AsyncIterator[tuple[ProviderAnswer, Pace]]:
-        """An answer of the right status and type, and the pace that it is held to."""
-        provider = self.provider
-        deadlines = Deadlines(
-            provider.connect_timeout_s, provider.first_byte_timeout_s, provider.idle_timeout_s
-        )
-        pace = Pace(_now_s(), deadlines.first_byte_s, deadlines.idle_s)
-        headers = self._headers(dialect, forwarded, stream=stream)
-        url = url_of(provider.base_url, dialect) + path
-        async with self.http.post(url, body, deadlines, headers) as answer:
-            await self._expect(answer, pace, "text/event-stream" if stream else "application/json")
-            answer.idle_s = pace.wait_s(_now_s())
+        """A stream of the right status and type, and the pace that it is held to."""
+        pace = self._pace()
+        headers = self._headers(dialect, forwarded, stream=True)
+        async with self._asked(dialect, body, headers) as answer:
+            await self._expect(answer, pace, "text/event-stream")
             yield answer, pace
+
+    def _pace(self) -> Pace:
+        return Pace(_now_s(), self._deadlines.first_byte_s, self._deadlines.idle_s)
+
+    def _asked(
+        self, dialect: DialectName, body: bytes, headers: Mapping[str, str], path: str = ""
+    ) -> AbstractAsyncContextManager[ProviderAnswer]:
+        url = url_of(self.provider.base_url, dialect) + path
+        return self.http.post(url, body, self._deadlines, headers)
 
     def _headers(self, dialect: DialectName, forwarded: Mapping[str, str], *, stream: bool) -> dict[str, str]:
         headers = dict(self.provider.headers)
@@ -171,6 +179,7 @@ class RemoteServer:
         if answer.status != 200:
             raise BadAnswer(f"expected status 200, found {answer.status}; redirects are not followed")
         if answer.media_type == media_type:
+            answer.idle_s = pace.wait_s(_now_s())
             return
         if answer.media_type == "application/json":
             _raise_error_inside(self.redaction.bytes_(await _whole(answer, pace, MAX_ERROR_BYTES)), vain)
@@ -291,7 +300,7 @@ def _metered(events: Iterable[SseEvent], meter: Meter) -> tuple[bool, UpstreamEr
 async def _whole(answer: ProviderAnswer, pace: Pace, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """A whole body. White space before it is a provider's way to keep a connection alive."""
     body = bytearray()
-    async for data in answer.chunks():
+    while data := await answer.piece():
         if not body:
             data = data.lstrip()
         if data:
@@ -299,6 +308,8 @@ async def _whole(answer: ProviderAnswer, pace: Pace, max_bytes: int = MAX_BODY_B
         body += data
         if len(body) > max_bytes:
             raise BadAnswer(f"the answer has more than {max_bytes} bytes")
+        if answer.is_over:
+            break
         answer.idle_s = _left_s(pace)
     return bytes(body)
 

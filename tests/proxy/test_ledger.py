@@ -129,7 +129,7 @@ def test_the_journal_of_a_living_server_is_left_alone(path: Path, caplog: pytest
 
 def test_a_full_segment_goes_when_its_rows_are_safe(path: Path) -> None:
     config = sqlite_ledger(path)
-    journal = Journal(config.journal, segment_bytes=5000)
+    journal = Journal(config.journal, segment_bytes=1000)
     ledger = Ledger(config, journal=journal)
     with started(ledger) as log:
         for number in range(200):

@@ -90,7 +90,7 @@ def test_modes_let_nobody_else_read(tmp_path: Path) -> None:
 
 
 def test_what_is_under_way_moves_to_the_next_segment(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "j", segment_bytes=2000)
+    journal = opened(tmp_path / "j", segment_bytes=300)
     log = logging_to(journal)
     with log.track("long", "", "d") as long:
         long.attempt_begins("local", "m")
@@ -109,7 +109,7 @@ def test_what_is_under_way_moves_to_the_next_segment(tmp_path: Path) -> None:
 
 
 def test_an_end_in_a_later_segment_is_an_end(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "j", segment_bytes=1000)
+    journal = opened(tmp_path / "j", segment_bytes=200)
     log = logging_to(journal)
     with log.track("one", "", "d") as one:
         one.attempt_begins("local", "m")
@@ -122,7 +122,7 @@ def test_an_end_in_a_later_segment_is_an_end(tmp_path: Path) -> None:
 
 
 def test_a_segment_whose_rows_are_nowhere_else_is_not_handed_out(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "j", segment_bytes=500)
+    journal = opened(tmp_path / "j", segment_bytes=100)
     log = logging_to(journal)
     with log.track("one", "", "d"):
         pass
@@ -165,7 +165,7 @@ def test_a_torn_last_line_costs_that_line_alone(tmp_path: Path) -> None:
 @pytest.fixture
 def file_limit() -> Iterator[int]:
     """No file of this process may grow beyond it: a full disk for whoever writes."""
-    limit = 3000
+    limit = 600
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     kept = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
@@ -208,7 +208,7 @@ def test_without_its_folder_it_counts_and_holds_nobody_up(tmp_path: Path) -> Non
 
 
 def test_a_segment_that_cannot_be_followed_is_bounded(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "j", segment_bytes=2000, limit_bytes=2500)
+    journal = opened(tmp_path / "j", segment_bytes=300, limit_bytes=380)
     log = logging_to(journal)
     for number in range(30):
         with log.track(str(number), "", "d"):
@@ -216,7 +216,7 @@ def test_a_segment_that_cannot_be_followed_is_bounded(tmp_path: Path) -> None:
         full = journal.take_full()
         assert full is None or number < 20
     sizes = [path.stat().st_size for path in segment_paths(tmp_path / "j")]
-    assert sum(sizes) < 2500 + 2 * 2000 + 1500
+    assert sum(sizes) < 380 + 2 * 300 + 250
     assert journal.unwritten > 0
     died(journal)
 

@@ -29,7 +29,7 @@ def record(**changes: object) -> RequestRecord:
 
 def test_a_row_has_every_field_of_the_record_and_the_table_every_column() -> None:
     beside = {"attempts", "attempt_started_at", "is_uncounted", "caused_load"}  # of a run: run_notes.py
-    assert set(RequestRecord.__dataclass_fields__) - beside <= set(COLUMNS)
+    assert set(RequestRecord.__struct_fields__) - beside <= set(COLUMNS)
     assert set(ATTEMPTS.columns.keys()) == {*COLUMNS, "server"}
 
 

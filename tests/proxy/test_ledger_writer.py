@@ -72,9 +72,9 @@ def test_a_line_that_is_none_takes_no_other_with_it(writer: LedgerWriter, tmp_pa
 
 
 def test_a_batch_larger_than_any_buffer_goes_through(writer: LedgerWriter, tmp_path: Path) -> None:
-    lines = lines_of(tmp_path, *map(str, range(4000)))
+    lines = lines_of(tmp_path, *map(str, range(10_000)))
     assert sum(map(len, lines)) > 2**21
-    assert writer.write(lines) == Written(4000)
+    assert writer.write(lines) == Written(10_000)
 
 
 def test_it_knows_no_key_of_a_provider_and_libpqs_password(

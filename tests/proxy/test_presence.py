@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from proxy.errors import ClientGone
+from proxy.errors import ClientGone, RequestTimedOut
 from proxy.presence import WATCHED_AFTER_S, Presence
 
 
@@ -170,6 +170,66 @@ def test_a_failing_watch_is_heard_of() -> None:
         client.left.set()
         with pytest.raises(RuntimeError, match="socket trouble"):
             async with Presence(client.receive):
+                await asyncio.Event().wait()
+
+    run(main())
+
+
+@pytest.mark.parametrize("limit_s", [0.0, WATCHED_AFTER_S / 2, 3 * WATCHED_AFTER_S])
+def test_what_takes_longer_than_its_limit(limit_s: float) -> None:
+    async def main() -> None:
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
+        with pytest.raises(RequestTimedOut, match=f"longer than {limit_s:g} s"):
+            async with Presence(Client().receive, limit_s=limit_s):
+                await asyncio.Event().wait()
+        assert clock() - begun_s >= limit_s - 0.005
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling()
+
+    run(main())
+
+
+def test_the_limit_is_nothing_to_who_keeps_to_it() -> None:
+    async def main() -> None:
+        client = Client()
+        async with Presence(client.receive, limit_s=60):
+            await client.is_watched.wait()
+        client.left.set()
+        with pytest.raises(ClientGone):
+            async with Presence(client.receive, limit_s=60):
+                await asyncio.Event().wait()
+
+    run(main())
+
+
+def test_keep_alives_go_on_until_the_limit() -> None:
+    async def main() -> None:
+        clock = asyncio.get_running_loop().time
+        n_called = 0
+
+        async def on_due() -> float:
+            nonlocal n_called
+            n_called += 1
+            return clock() + 0.02
+
+        with pytest.raises(RequestTimedOut):
+            async with Presence(Client().receive, limit_s=0.15, due=clock(), on_due=on_due):
+                await asyncio.Event().wait()
+        assert n_called >= 2
+
+    run(main())
+
+
+def test_a_keep_alive_that_nobody_takes_does_not_put_the_limit_off() -> None:
+    async def main() -> None:
+        async def on_due() -> float:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        with pytest.raises(RequestTimedOut):
+            async with Presence(Client().receive, limit_s=0.05, due=0.0, on_due=on_due):
                 await asyncio.Event().wait()
 
     run(main())
