@@ -91,12 +91,11 @@ class HttpPool:
         return None
 
     def keep(self, origin: Origin, connection: HttpConnection) -> None:
-        idle = self._idle.setdefault(origin, [])
-        if self._is_closed or len(idle) >= self._most_idle:
+        if self._is_closed or len(self._idle.get(origin, ())) >= self._most_idle:
             connection.close()
             return
         connection.idle_since_s = self._loop.time()
-        idle.append(connection)
+        self._idle.setdefault(origin, []).append(connection)
         if self._sweep is None:
             self._sweep = self._loop.call_later(self._idle_s, self._close_old)
 
@@ -113,11 +112,10 @@ class HttpPool:
             raise Unreachable(f"no connection: {_reason(error)}") from error
 
     async def _connect(self, origin: Origin) -> HttpConnection:
-        connected = await aiohappyeyeballs.start_connection(
-            await self._found(origin), happy_eyeballs_delay=SECOND_ADDRESS_S
-        )
-        tls = _tls_context() if origin.is_tls else None
+        tls = await asyncio.to_thread(_tls_context) if origin.is_tls else None
         name = origin.host if origin.is_tls else None
+        found = await self._found(origin)
+        connected = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=SECOND_ADDRESS_S)
         try:
             _, connection = await self._loop.create_connection(
                 lambda: HttpConnection(self._loop, connected, functools.partial(self._forget, origin)),

@@ -68,8 +68,7 @@ async def clients(url: str, count: int) -> AsyncIterator[list[LightClient]]:
     host, _, port = urlsplit(url).netloc.partition(":")
     loop = asyncio.get_running_loop()
     connected = [
-        (await loop.create_connection(lambda: LightClient(url), host, int(port)))[1]
-        for _ in range(count)
+        (await loop.create_connection(lambda: LightClient(url), host, int(port)))[1] for _ in range(count)
     ]
     try:
         yield connected

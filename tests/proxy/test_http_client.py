@@ -73,7 +73,9 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-def heard(pieces: Sequence[bytes], *, ends: bool = False) -> tuple[int, str, bytes, bool]:
+def heard(
+    pieces: Sequence[bytes], *, ends: bool = False, limit_s: float = 20.0
+) -> tuple[int, str, bytes, bool]:
     """Status, media type, body of an answer that comes in `pieces`, and whether the connection may be used
     again: the same whether its reader runs after each of them or after all."""
 
@@ -84,8 +86,8 @@ def heard(pieces: Sequence[bytes], *, ends: bool = False) -> tuple[int, str, byt
         connection.connection_made(Wire())
 
         async def read() -> tuple[int, str, bytes, bool]:
-            await connection.ask(b"?", 0.01)
-            answer = HttpAnswer(connection, loop, loop.time() + 0.01, 0.01)
+            await connection.ask(b"?", limit_s)
+            answer = HttpAnswer(connection, loop, loop.time() + limit_s, limit_s)
             body = await answer.read()
             return answer.status, answer.media_type, body, connection.release()
 
@@ -183,7 +185,7 @@ def test_a_body_that_ends_with_its_connection(case: str) -> None:
     for cut in cuts(TO_THE_END[case]):
         assert heard(cut, ends=True) == (200, "", b"abc", False)
         with pytest.raises(Silent):
-            heard(cut)
+            heard(cut, limit_s=0.01)
 
 
 def test_the_same_over_sockets() -> None:
@@ -268,7 +270,7 @@ def test_silence() -> None:
     hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     for said in (b"", OK, hint, ABC[:-1]):
         with pytest.raises(Silent):
-            heard([said])
+            heard([said], limit_s=0.01)
 
     async def main() -> None:
         async with raw_server([]) as server, HttpClient(keep_connections=True) as client:
