@@ -205,6 +205,18 @@ def test_fault_4_head_drip(tmp_path: Path, first: bytes, drip: bytes) -> None:
     run(main())
 
 
+def test_fault_4_a_head_that_begins_behind_a_request(tmp_path: Path) -> None:
+    """In one packet with it, and stops."""
+
+    async def main() -> None:
+        async with serving(tmp_path, Setup(limits=SHORT)) as rig, raw(rig) as client:
+            await client.send(HEALTH + b"GET /heal")
+            assert (await client.response())[0] == 200
+            assert await client.refusal() == (408, "request_head_timeout")
+
+    run(main())
+
+
 async def _drip(client: Raw, data: bytes) -> None:
     with contextlib.suppress(ConnectionError):
         for byte in data:
