@@ -122,7 +122,7 @@ class SwapScheduler:
 
     @property
     def leases(self) -> int:
-        return sum([len(seat.leases) for seat in self._seats.values()])
+        return sum(len(seat.leases) for seat in self._seats.values())
 
     @property
     def has_leases(self) -> bool:
@@ -185,12 +185,10 @@ class SwapScheduler:
 
     def _is_free(self, seat: Seat) -> bool:
         """Whether a newcomer passes nobody by not waiting at all."""
-        return (
-            seat.has_free_slot
-            and not seat.queue
-            and self._exclusive_id is None
-            and self._turns.doorkeeper(self._now_s) is None
-        )
+        return self._has_room(seat) and self._turns.doorkeeper(self._now_s) is None
+
+    def _has_room(self, seat: Seat) -> bool:
+        return seat.has_free_slot and not seat.queue and not self._is_reserved()
 
     def _refusal(self, seat: Seat | None, model: str, *, wants_lease: bool) -> ErrorInfo | None:
         """Why a newcomer may not even wait. A load by request is an explicit retry: no back-off."""
@@ -205,7 +203,7 @@ class SwapScheduler:
                 return still_failing(seat.error, seat.retry_at_s - self._now_s)
             if too_large := self._memory.too_large(seat):
                 return too_large
-        if seat.has_free_slot and not seat.queue and not self._is_reserved():
+        if self._has_room(seat):
             return None
         return queue_full(seat, self._seats.values(), self._settings)
 

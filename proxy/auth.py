@@ -97,7 +97,7 @@ def check_access(policy: AccessPolicy, path: str, headers: Headers, runs: RunTok
         _check_origin(hosts[0], origins)
     if path in KEYLESS_PATHS:
         return OWNER
-    caller = (_run_caller(presented, runs) if presented else None) or _key_caller(policy.keys, presented)
+    caller = _run_caller(presented, runs) or _key_caller(policy.keys, presented)
     if not caller.is_admin:
         _check_scope(caller, path, runs)
     return caller

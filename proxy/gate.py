@@ -104,22 +104,20 @@ class MoneyGate:
         run = self._runs.get(record.run) if record.run else None
         payer = caller if caller.run is None else self._payer(caller, run)
         today = self._budgets.today()
-        if payer.models is not None:
-            check_model(payer, asking.name, route.model)
+        check_model(payer, asking.name, route.model)
         if run is not None:
             _check_model(run.terms.models, record.requested_model, route.model, f"run {run.name!r}")
         if asking.chooser:
             _check_chooser(payer, run, asking.chooser)
         usd = record.assumed_usd = self._most_usd(asking, today)
         limits = [] if usd is None else _limits(self._money(), payer, run, today)
-        if limits:
-            await self._others.learn(limits)
+        await self._others.learn(limits)
         # No await from here on: what is left is another request's as soon as it is not held.
         if payer.rate is not None:
             self._check_rate(payer, payer.rate)
         if run is not None:
             self._check_count(run)
-        if limits and usd is not None:
+        if usd is not None:
             self._check_budgets(usd, limits)
         self._budgets.hold(record.request_id, usd or Decimal(0), _accounts(payer, run, today))
         if run is not None:

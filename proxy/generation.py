@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -59,15 +61,21 @@ class Generation:
 
 async def gather(generation: Generation) -> tuple[Answer, Finish]:
     """The whole answer at once."""
+    answer = await gathered(partial(run, generation))
+    assert generation.finish is not None
+    return answer, generation.finish
+
+
+async def gathered(hand_over: Callable[[OnEvents], Awaitable[None]]) -> Answer:
+    """All that `hand_over` hands over."""
     answer = Answer()
 
     async def add(events: list[ChatEvent]) -> None:
         for event in events:
             answer.add(event)
 
-    await run(generation, add)
-    assert generation.finish is not None
-    return answer, generation.finish
+    await hand_over(add)
+    return answer
 
 
 async def stream_answer(
@@ -118,11 +126,8 @@ async def run(generation: Generation, on_events: OnEvents) -> None:
     generation.begun_s = time.perf_counter()
     async with generation.upstream.open(generation.request.model, generation.lane) as exchange:
         generation.note_waits(exchange)
-        batches = exchange.generate(generation.request)
-        try:
+        async with aclosing(exchange.generate(generation.request)) as batches:
             await follow(generation, batches, on_events)
-        finally:
-            await batches.aclose()
     if generation.finish is None:
         raise WorkerCrashed("the answer ended without its last word")
 

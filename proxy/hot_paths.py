@@ -29,9 +29,7 @@ class HotPaths:
 
     def takes(self, scope: Scope) -> bool:
         """Whether it goes to one of them, also before the access guard has put its run into the path."""
-        if scope["type"] != "http" or scope["method"] != "POST":
-            return False
-        return scope["path"] in self._posts or split_run(scope["path"])[1] in self._posts
+        return self._endpoint(scope)[1] is not None
 
     def _endpoint(self, scope: Scope) -> tuple[str, ASGIApp | None]:
         if scope["type"] != "http" or scope["method"] != "POST":

@@ -74,7 +74,7 @@ class PassedRequest:
     def max_output_tokens(self) -> int | None:
         """At most, of all its answers, also those that are not shown. None: it does not say, or not so
         that it can be read."""
-        limits = [_count(bytes(self.fields[name])) for name in _LIMITS if name in self.fields]
+        limits = [self._number(name) for name in _LIMITS]
         said = [limit for limit in limits if limit is not None]
         if not said:
             return None

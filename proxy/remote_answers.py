@@ -6,16 +6,16 @@ Until an answer has begun the client sees keep-alives only, so that somebody els
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from starlette.types import Receive, Send
 
 from inference.chat import ChatEvent
 from inference.errors import InvalidRequest
-from proxy.answer import Answer
 from proxy.boundary import ANSWER_HEADERS, send_json
 from proxy.errors import ClientGone
 from proxy.event_stream import EventStream
-from proxy.generation import as_hotseat_error
+from proxy.generation import as_hotseat_error, gathered
 from proxy.presence import Presence
 from proxy.remote_attempts import Asked, Attempts, Events, PassedWhole, targets_of
 from proxy.remote_framing import RemoteFraming
@@ -43,24 +43,13 @@ async def _whole(attempts: Attempts) -> bytes:
         if isinstance(begun, bytes):
             return begun
         assert isinstance(begun, Events)
-        answer = await _gathered(attempts, begun)
+        answer = await gathered(partial(attempts.follow, begun))
     assert answer.finish is not None
     generation = attempts.generation
     body: bytes = attempts.dialect.encode_response(
         attempts.decoded(), answer, answer.finish, attempts.served(), generation.waits
     )
     return body
-
-
-async def _gathered(attempts: Attempts, begun: Events) -> Answer:
-    answer = Answer()
-
-    async def add(events: list[ChatEvent]) -> None:
-        for event in events:
-            answer.add(event)
-
-    await attempts.follow(begun, add)
-    return answer
 
 
 async def _stream(attempts: Attempts, receive: Receive, send: Send) -> None:

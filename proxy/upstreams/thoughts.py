@@ -7,6 +7,7 @@ between tool calls: without it the model thinks everything again, and the cached
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import msgspec
 
@@ -48,14 +49,11 @@ class RememberingExchange:
         messages = self._memory.restore(request.messages, model=self._model)
         asked = msgspec.structs.replace(request, messages=messages)
         answer: Answer | None = Answer()  # None: it did not begin with a thought, there is nothing to keep
-        batches = self._exchange.generate(asked)
-        try:
+        async with aclosing(self._exchange.generate(asked)) as batches:
             async for batch in batches:
                 if answer is not None and not _gathered(batch, answer):
                     answer = None
                 yield batch
-        finally:
-            await batches.aclose()
         if answer is not None and answer.finish is not None:
             self._remember(request, answer)
 
